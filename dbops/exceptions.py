@@ -1,0 +1,168 @@
+"""Every way an operation can fail, one class each, one clear sentence each.
+
+The tree is flat: adapters catch :class:`DbopsError` and show ``str(error)``, ``error.code`` and
+``error.hint`` (the next command to run). Nothing here knows Django.
+"""
+
+from __future__ import annotations
+
+
+class DbopsError(Exception):
+    """Something was refused or failed and the target is as it was."""
+
+    code = "failed"
+    hint = ""
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        if hint:
+            self.hint = hint
+
+
+class UsageError(DbopsError):
+    """The request itself is malformed: nothing was looked at yet."""
+
+    code = "usage"
+
+
+class UnknownEnvironmentError(UsageError):
+    """The named environment is none of dev, test and prod."""
+
+    code = "unknown_environment"
+
+
+class ConfigurationError(DbopsError):
+    """A setting is missing or malformed."""
+
+    code = "configuration"
+
+
+class ConnectionFailedError(DbopsError):
+    """The server does not answer, or refuses these credentials."""
+
+    code = "connection_failed"
+
+
+class StatementError(DbopsError):
+    """The server refused a statement; the message is the server's own first line."""
+
+    code = "statement_failed"
+
+
+class ToolError(DbopsError):
+    """A PostgreSQL tool is missing, of the wrong version, or ended with an error."""
+
+    code = "tool_failed"
+
+
+class VersionMismatchError(DbopsError):
+    """Tool, archive and server are of versions that do not go together."""
+
+    code = "version_mismatch"
+
+
+class PrivilegeError(DbopsError):
+    """The connecting role may not do what the operation needs."""
+
+    code = "privilege"
+
+
+class PreflightError(DbopsError):
+    """Something the operation needs is missing; everything missing is named at once."""
+
+    code = "preflight"
+
+
+class PolicyError(DbopsError):
+    """The rules of this installation do not allow the operation."""
+
+    code = "refused"
+
+
+class ConfirmationError(PolicyError):
+    """A destructive operation was not confirmed."""
+
+    code = "not_confirmed"
+
+
+class StampError(PolicyError):
+    """The database says it belongs to another environment than the settings say."""
+
+    code = "stamp_mismatch"
+
+
+class SameDatabaseError(PolicyError):
+    """Source and target are one and the same database."""
+
+    code = "same_database"
+
+
+class LockedError(DbopsError):
+    """Another operation holds the target."""
+
+    code = "locked"
+
+
+class BackupNotFoundError(DbopsError):
+    """No backup of that name, or none at all, exists."""
+
+    code = "backup_not_found"
+    hint = "See what exists: python manage.py listbackups"
+
+
+class BackupInvalidError(DbopsError):
+    """The backup or its manifest is damaged, incomplete or forged."""
+
+    code = "backup_invalid"
+    hint = "Choose another backup: python manage.py listbackups"
+
+
+class ForeignDumpError(DbopsError):
+    """A dump made elsewhere holds something that is not restored."""
+
+    code = "foreign_dump"
+
+
+class StorageWriteError(DbopsError):
+    """The backup storage cannot be written."""
+
+    code = "storage"
+
+
+class ProofError(DbopsError):
+    """What was built does not equal what it was built from."""
+
+    code = "not_proven"
+
+
+class SwapError(DbopsError):
+    """The new database could not take the place of the old one."""
+
+    code = "swap_failed"
+
+
+class NothingToUndoError(DbopsError):
+    """No replaced database is kept for this target."""
+
+    code = "nothing_to_undo"
+    hint = "See what was done: python manage.py operations list"
+
+
+class TriggerDriftError(DbopsError):
+    """Triggers are missing, outdated or disabled."""
+
+    code = "trigger_drift"
+    hint = "Install them: python manage.py apply_triggers"
+
+
+class OperationNotFoundError(DbopsError):
+    """No operation has that id."""
+
+    code = "operation_not_found"
+    hint = "See what was done: python manage.py operations list"
+
+
+class OperationCancelled(DbopsError):
+    """The operation was asked to stop and the target is as it was."""
+
+    code = "cancelled"

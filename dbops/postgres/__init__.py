@@ -1,0 +1,1 @@
+"""PostgreSQL without Django: connections, tools, databases, swap, locks and the embedded server."""

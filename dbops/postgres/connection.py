@@ -1,0 +1,160 @@
+"""Connections by psycopg2: opened for one purpose, closed for certain, errors in one sentence."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg2
+import psycopg2.extensions
+from psycopg2 import sql
+
+from dbops.exceptions import ConnectionFailedError, StatementError
+from dbops.postgres.params import ConnectionParams
+from dbops.postgres.process import Poll
+
+Connection = psycopg2.extensions.connection
+Statement = str | sql.Composable
+
+CONNECT_TIMEOUT = 10
+"""Seconds."""
+
+
+def first_line(error: BaseException) -> str:
+    """The server's own sentence, without the position and context lines that follow it."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    telling = [line for line in lines if "FATAL:" in line or "ERROR:" in line]
+    line = (telling or lines or [type(error).__name__])[0]
+    return line.split("FATAL:")[-1].split("ERROR:")[-1].strip()
+
+
+def connect(
+    params: ConnectionParams, *, application: str = "skinspire", actor: str = ""
+) -> Connection:
+    """An autocommit connection whose search_path holds pg_catalog alone.
+
+    A database can set a hostile search_path for everyone who connects; ours does not follow it.
+
+    Raises:
+        ConnectionFailedError: no answer, or refused. The message names no password.
+    """
+    try:
+        connection = psycopg2.connect(
+            **params.libpq_keywords(),
+            connect_timeout=CONNECT_TIMEOUT,
+            application_name=application[:63],
+            client_encoding="UTF8",
+        )
+    except psycopg2.OperationalError as error:
+        raise ConnectionFailedError(
+            f"Cannot connect to {params.label}: {first_line(error)}",
+            hint="Is the server up? The embedded one starts with: python manage.py pg start",
+        ) from error
+    connection.autocommit = True
+    execute(connection, "SELECT set_config('search_path', 'pg_catalog, pg_temp', false)")
+    if actor:
+        execute(connection, "SELECT set_config('skinspire.actor', %s, false)", [actor])
+    return connection
+
+
+@contextmanager
+def session(
+    params: ConnectionParams, *, application: str = "skinspire", actor: str = ""
+) -> Iterator[Connection]:
+    """:func:`connect` for the length of a ``with`` block."""
+    connection = connect(params, application=application, actor=actor)
+    try:
+        yield connection
+    finally:
+        connection.close()
+
+
+@contextmanager
+def transaction(connection: Connection) -> Iterator[None]:
+    """One transaction on an autocommit connection: committed whole, or rolled back whole."""
+    execute(connection, "BEGIN")
+    try:
+        yield
+    except BaseException:
+        if not connection.closed:
+            execute(connection, "ROLLBACK")
+        raise
+    execute(connection, "COMMIT")
+
+
+def execute(connection: Connection, statement: Statement, args: Sequence[Any] | None = None) -> int:
+    """Run one statement; the number of rows it touched.
+
+    Raises:
+        StatementError: the server refused it; ``pgcode`` is kept on the error's cause.
+    """
+    with connection.cursor() as cursor:
+        _execute(cursor, statement, args)
+        return int(cursor.rowcount)
+
+
+def fetch_all(
+    connection: Connection, statement: Statement, args: Sequence[Any] | None = None
+) -> list[tuple[Any, ...]]:
+    """Every row of a query. Raises StatementError."""
+    with connection.cursor() as cursor:
+        _execute(cursor, statement, args)
+        return list(cursor.fetchall())
+
+
+def fetch_row(
+    connection: Connection, statement: Statement, args: Sequence[Any] | None = None
+) -> tuple[Any, ...] | None:
+    """The first row of a query, or None. Raises StatementError."""
+    rows = fetch_all(connection, statement, args)
+    return rows[0] if rows else None
+
+
+def fetch_value(
+    connection: Connection, statement: Statement, args: Sequence[Any] | None = None
+) -> Any:
+    """The first column of the first row, or None. Raises StatementError."""
+    row = fetch_row(connection, statement, args)
+    return row[0] if row else None
+
+
+def _execute(cursor: Any, statement: Statement, args: Sequence[Any] | None) -> None:
+    try:
+        cursor.execute(statement, args)
+    except psycopg2.Error as error:
+        raise StatementError(first_line(error)) from error
+
+
+def fetch_all_polled(
+    connection: Connection, statement: Statement, poll: Poll
+) -> list[tuple[Any, ...]]:
+    """A long query or command that a cancel or a signal can interrupt.
+
+    psycopg2 waits inside C, where neither our cancel flag nor a Python signal handler is heard,
+    so the statement runs in a thread and this one stays awake.
+    """
+    outcome: list[Any] = []
+
+    def work() -> None:
+        try:
+            with connection.cursor() as cursor:
+                _execute(cursor, statement, None)
+                outcome.append(cursor.fetchall() if cursor.description else [])
+        except StatementError as error:
+            outcome.append(error)
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    try:
+        while thread.is_alive():
+            thread.join(0.1)
+            poll()
+    except BaseException:
+        connection.cancel()
+        thread.join()
+        raise
+    if isinstance(outcome[0], StatementError):
+        raise outcome[0]
+    return list(outcome[0])

@@ -1,0 +1,277 @@
+"""Whole databases: what they are, making them, dropping them, and what belongs to them from outside.
+
+Every function takes a connection to the server's maintenance database (``postgres``).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from psycopg2 import sql
+
+from dbops.exceptions import PreflightError, StatementError
+from dbops.postgres.connection import (
+    Connection,
+    execute,
+    fetch_all,
+    fetch_all_polled,
+    fetch_row,
+    fetch_value,
+)
+from dbops.postgres.process import Poll
+
+MAINTENANCE = "postgres"
+_NAME_BYTES = 63
+_SCRATCH = re.compile(r"^(?P<base>.*)__(?P<role>incoming|previous)_(?P<operation>[0-9a-f]{12})$")
+# Settings whose value is a list of quoted names: repeated as they are, not as one quoted string
+# (the same list pg_dump keeps).
+_LIST_SETTINGS = {
+    "local_preload_libraries",
+    "search_path",
+    "session_preload_libraries",
+    "shared_preload_libraries",
+    "temp_tablespaces",
+    "unix_socket_directories",
+}
+
+
+@dataclass(frozen=True)
+class ServerFacts:
+    """What decides which tools fit and what the connecting role may do."""
+
+    version: str
+    major: int
+    system_identifier: str
+    role: str
+    superuser: bool
+    can_create_databases: bool
+
+
+@dataclass(frozen=True)
+class DatabaseFacts:
+    """One row of pg_database with what hangs on it."""
+
+    name: str
+    oid: int
+    owner: str
+    size: int
+    encoding: str
+    connection_limit: int
+    comment: str | None
+    grants: tuple[tuple[str, str, bool], ...] | None
+    """(grantee or "", privilege, grantable); None where the defaults apply."""
+    settings: tuple[tuple[str, str], ...]
+    row: Mapping[str, Any]
+    """The catalogue row as the server has it: column names differ between majors."""
+
+
+def server_facts(connection: Connection) -> ServerFacts:
+    """Facts about the server and about whom we connected as."""
+    row = fetch_row(
+        connection,
+        """SELECT current_setting('server_version'), current_setting('server_version_num')::int,
+                  (SELECT system_identifier::text FROM pg_control_system()),
+                  rolname, rolsuper, rolcreatedb OR rolsuper
+             FROM pg_roles WHERE rolname = current_user""",
+    )
+    assert row is not None
+    version, number, identifier, role, superuser, createdb = row
+    return ServerFacts(version.split()[0], number // 10000, identifier, role, superuser, createdb)
+
+
+def database_facts(connection: Connection, name: str) -> DatabaseFacts | None:
+    """Facts about one database, or None where there is none of that name."""
+    row = fetch_row(
+        connection,
+        """SELECT d.oid, pg_get_userbyid(d.datdba), pg_database_size(d.oid),
+                  pg_encoding_to_char(d.encoding), d.datconnlimit,
+                  shobj_description(d.oid, 'pg_database'), d.datacl IS NULL, to_jsonb(d) - 'datacl'
+             FROM pg_database d WHERE d.datname = %s""",
+        [name],
+    )
+    if row is None:
+        return None
+    oid, owner, size, encoding, limit, comment, default_acl, whole = row
+    return DatabaseFacts(
+        name, oid, owner, size, encoding, limit, comment,
+        None if default_acl else _grants(connection, oid),
+        _settings(connection, oid), whole,
+    )  # fmt: skip
+
+
+def _grants(connection: Connection, oid: int) -> tuple[tuple[str, str, bool], ...]:
+    rows = fetch_all(
+        connection,
+        """SELECT CASE WHEN a.grantee = 0 THEN '' ELSE pg_get_userbyid(a.grantee) END,
+                  a.privilege_type, a.is_grantable
+             FROM pg_database d, aclexplode(d.datacl) a WHERE d.oid = %s ORDER BY 1, 2""",
+        [oid],
+    )
+    return tuple((grantee, privilege, grantable) for grantee, privilege, grantable in rows)
+
+
+def _settings(connection: Connection, oid: int) -> tuple[tuple[str, str], ...]:
+    rows = fetch_all(
+        connection,
+        """SELECT split_part(s, '=', 1), substr(s, strpos(s, '=') + 1)
+             FROM pg_db_role_setting r, unnest(r.setconfig) s
+            WHERE r.setdatabase = %s AND r.setrole = 0""",
+        [oid],
+    )
+    return tuple((name, value) for name, value in rows)
+
+
+def scratch_name(target: str, role: str, operation: str) -> str:
+    """``<target>__<role>_<operation>`` within the 63 bytes a name may have.
+
+    Args:
+        role: ``incoming`` or ``previous``.
+        operation: 12 hexadecimal digits.
+    """
+    suffix = f"__{role}_{operation}"
+    room = _NAME_BYTES - len(suffix)
+    return target.encode()[:room].decode(errors="ignore") + suffix
+
+
+def operation_of_scratch(name: str) -> tuple[str, str] | None:
+    """(role, operation) of a database name made by :func:`scratch_name`, else None."""
+    match = _SCRATCH.match(name)
+    return (match["role"], match["operation"]) if match else None
+
+
+def scratch_databases(connection: Connection) -> list[str]:
+    """Every database on the server that bears a scratch name and that we may drop."""
+    rows = fetch_all(
+        connection,
+        """SELECT datname FROM pg_database
+            WHERE datname ~ '__(incoming|previous)_[0-9a-f]{12}$'
+              AND pg_has_role(datdba, 'MEMBER') ORDER BY datname""",
+    )
+    return [name for (name,) in rows]
+
+
+def create_database(connection: Connection, name: str, like: DatabaseFacts | None) -> None:
+    """An empty database with the encoding and collation of ``like`` (else the server's own)."""
+    clauses: list[sql.Composable] = [sql.SQL("TEMPLATE template0")]
+    if like is not None:
+        clauses.append(sql.SQL("ENCODING {}").format(sql.Literal(like.encoding)))
+        clauses += _locale_clauses(like.row)
+    else:
+        clauses.append(sql.SQL("ENCODING 'UTF8'"))
+    execute(
+        connection,
+        sql.SQL("CREATE DATABASE {} {}").format(sql.Identifier(name), sql.SQL(" ").join(clauses)),
+    )
+
+
+def _locale_clauses(row: Mapping[str, Any]) -> list[sql.Composable]:
+    provider = {"i": "icu", "b": "builtin"}.get(row.get("datlocprovider", "c"), "libc")
+    clauses = [
+        sql.SQL("LC_COLLATE {}").format(sql.Literal(row["datcollate"])),
+        sql.SQL("LC_CTYPE {}").format(sql.Literal(row["datctype"])),
+    ]
+    locale = row.get("datlocale") or row.get("daticulocale")
+    if "datlocprovider" in row:
+        clauses.append(sql.SQL("LOCALE_PROVIDER {}").format(sql.SQL(provider)))
+    if locale and provider != "libc":
+        clauses.append(
+            sql.SQL("{}_LOCALE {}").format(sql.SQL(provider.upper()), sql.Literal(locale))
+        )
+    return clauses
+
+
+def copy_files(connection: Connection, name: str, template: str, poll: Poll) -> None:
+    """``CREATE DATABASE name TEMPLATE template`` by copying files.
+
+    Nobody may be connected to the template. ``clone`` lets the file system share blocks where it
+    can; where it cannot the server says so at once and the plain copy follows.
+    """
+    statement = sql.SQL("CREATE DATABASE {} TEMPLATE {} STRATEGY FILE_COPY").format(
+        sql.Identifier(name), sql.Identifier(template)
+    )
+    if _has_setting(connection, "file_copy_method"):
+        execute(connection, "SET file_copy_method = clone")
+        try:
+            fetch_all_polled(connection, statement, poll)
+            return
+        except StatementError as error:
+            if "clone" not in str(error) and "copy_file_range" not in str(error):
+                raise
+            execute(connection, "RESET file_copy_method")
+    fetch_all_polled(connection, statement, poll)
+
+
+def _has_setting(connection: Connection, name: str) -> bool:
+    return bool(fetch_value(connection, "SELECT 1 FROM pg_settings WHERE name = %s", [name]))
+
+
+def drop_database(connection: Connection, name: str) -> None:
+    """Drop it if it exists, ending the sessions that are on it."""
+    execute(
+        connection,
+        sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)),
+    )
+
+
+def session_count(connection: Connection, name: str) -> int:
+    """How many client sessions are on a database now."""
+    count = fetch_value(
+        connection,
+        """SELECT count(*) FROM pg_stat_activity
+            WHERE datname = %s AND backend_type = 'client backend' AND pid <> pg_backend_pid()""",
+        [name],
+    )
+    return int(count)
+
+
+def carry_over(connection: Connection, origin: DatabaseFacts, name: str) -> None:
+    """Give database ``name`` the owner, grants, settings, comment and limit of ``origin``.
+
+    Raises:
+        PreflightError: the connecting role may not give one of them; it is named.
+    """
+    identifier = sql.Identifier(name)
+    for statement in (
+        *_grant_statements(identifier, origin),
+        *(_setting_statement(identifier, key, value) for key, value in origin.settings),
+        sql.SQL("COMMENT ON DATABASE {} IS {}").format(identifier, sql.Literal(origin.comment)),
+        sql.SQL("ALTER DATABASE {} CONNECTION LIMIT {}").format(
+            identifier, sql.Literal(origin.connection_limit)
+        ),
+        sql.SQL("ALTER DATABASE {} OWNER TO {}").format(identifier, sql.Identifier(origin.owner)),
+    ):
+        try:
+            execute(connection, statement)
+        except StatementError as error:
+            raise PreflightError(
+                f"The new database cannot be given what {origin.name} has "
+                f"({statement.as_string(connection)}): {error}"
+            ) from error
+
+
+def _grant_statements(name: sql.Identifier, origin: DatabaseFacts) -> list[sql.Composable]:
+    if origin.grants is None:
+        return []
+    statements: list[sql.Composable] = [
+        sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(name)
+    ]
+    for grantee, privilege, grantable in origin.grants:
+        statements.append(
+            sql.SQL("GRANT {} ON DATABASE {} TO {}{}").format(
+                sql.SQL(privilege),
+                name,
+                sql.Identifier(grantee) if grantee else sql.SQL("PUBLIC"),
+                sql.SQL(" WITH GRANT OPTION" if grantable and grantee != origin.owner else ""),
+            )
+        )
+    return statements
+
+
+def _setting_statement(name: sql.Identifier, key: str, value: str) -> sql.Composable:
+    # A custom setting's name may hold a dot ("skinspire.actor") and is written part by part.
+    setting = sql.Identifier(*key.split("."))
+    shown = sql.SQL(value) if key in _LIST_SETTINGS and value else sql.Literal(value)
+    return sql.SQL("ALTER DATABASE {} SET {} TO {}").format(name, setting, shown)

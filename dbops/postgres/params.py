@@ -1,0 +1,61 @@
+"""Where a database is and how to reach it, as one immutable value."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+
+@dataclass(frozen=True)
+class ConnectionParams:
+    """libpq's connection parameters; the password never shows in ``repr``."""
+
+    database: str
+    host: str = ""
+    port: int = 5432
+    user: str = ""
+    password: str = field(default="", repr=False)
+    extra: Mapping[str, str] = field(default_factory=dict)
+    """Further libpq keywords such as ``sslmode`` or ``sslrootcert``."""
+
+    def with_database(self, database: str) -> ConnectionParams:
+        """The same server, another database."""
+        return replace(self, database=database)
+
+    def libpq_keywords(self) -> dict[str, Any]:
+        """Keyword arguments for ``psycopg2.connect``; empty values are left to libpq's defaults."""
+        keywords: dict[str, Any] = {
+            "dbname": self.database,
+            "host": self.host,
+            "port": self.port,
+            "user": self.user,
+            "password": self.password,
+            **self.extra,
+        }
+        return {key: value for key, value in keywords.items() if value not in ("", None)}
+
+    def libpq_environment(self) -> dict[str, str]:
+        """Environment of a child process, without the password (see ``process.passfile``).
+
+        The database name travels as PGDATABASE: as an argument libpq would expand a name that
+        contains ``=`` into a connection string.
+        """
+        environment = {"PGDATABASE": self.database, "PGPORT": str(self.port)}
+        if self.host:
+            environment["PGHOST"] = self.host
+        if self.user:
+            environment["PGUSER"] = self.user
+        return environment | {f"PG{key.upper()}": value for key, value in self.extra.items()}
+
+    @property
+    def dbname_argument(self) -> str:
+        """``--dbname`` for tools that insist on one: quoted, so that no name is expanded."""
+        escaped = self.database.replace("\\", "\\\\").replace("'", "\\'")
+        return f"dbname='{escaped}'"
+
+    @property
+    def label(self) -> str:
+        """``user@host:port/database`` for people; never the password."""
+        host = self.host or "local socket"
+        return f"{self.user}@{host}:{self.port}/{self.database}"

@@ -1,0 +1,36 @@
+"""The stamp: one row in which a database says to which environment it belongs."""
+
+from __future__ import annotations
+
+from dbops.postgres.connection import Connection, execute, fetch_value, transaction
+
+SCHEMA = "skinspire"
+_CREATE = """
+CREATE SCHEMA IF NOT EXISTS skinspire;
+CREATE TABLE IF NOT EXISTS skinspire.stamp (
+    only_row    boolean PRIMARY KEY DEFAULT true CHECK (only_row),
+    environment text NOT NULL,
+    stamped_at  timestamptz NOT NULL DEFAULT pg_catalog.now()
+);
+"""
+
+
+def read_stamp(connection: Connection) -> str | None:
+    """The environment the database says it belongs to, or None where it is not stamped."""
+    if fetch_value(connection, "SELECT to_regclass('skinspire.stamp')") is None:
+        return None
+    environment = fetch_value(connection, "SELECT environment FROM skinspire.stamp")
+    return str(environment) if environment is not None else None
+
+
+def write_stamp(connection: Connection, environment: str) -> None:
+    """Stamp the database, replacing what a copy or a restore brought along."""
+    with transaction(connection):
+        execute(connection, _CREATE)
+        execute(
+            connection,
+            """INSERT INTO skinspire.stamp (environment) VALUES (%s)
+               ON CONFLICT (only_row) DO UPDATE
+               SET environment = excluded.environment, stamped_at = excluded.stamped_at""",
+            [environment],
+        )
