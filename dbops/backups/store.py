@@ -1,0 +1,245 @@
+"""Backups in a Django storage: written whole or not at all, read as a stream.
+
+On a file system: temporary name → fsync → rename → fsync of the directory, manifest last. A remote
+storage makes an object visible only once its upload is complete, which gives the same.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import re
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, Protocol
+
+from dbops.backups.manifest import MAX_BYTES, SUFFIX, Manifest, decode_manifest, encode_manifest
+from dbops.exceptions import BackupInvalidError, BackupNotFoundError, StorageWriteError
+from dbops.postgres.process import CHUNK
+
+_NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,199}$")
+_TEMPORARY = re.compile(r"^\.(?P<operation>[0-9a-f]{12})\.partial$")
+
+
+class Storage(Protocol):
+    """The part of django.core.files.storage.Storage used here."""
+
+    def exists(self, name: str) -> bool: ...
+    def open(self, name: str, mode: str = "rb") -> Any: ...
+    def save(self, name: str, content: Any) -> str: ...
+    def delete(self, name: str) -> None: ...
+    def listdir(self, path: str) -> tuple[list[str], list[str]]: ...
+
+
+class _Upload:
+    """The file object a remote storage reads while the dump writes."""
+
+    closed = False
+
+    def __init__(self) -> None:
+        self._queue: queue.Queue[bytes | BaseException | None] = queue.Queue(maxsize=8)
+        self._rest = b""
+        self._ended = False
+
+    def put(self, item: bytes | BaseException | None) -> None:
+        self._queue.put(item)
+
+    def read(self, size: int = -1) -> bytes:
+        while not self._ended and (size < 0 or len(self._rest) < size):
+            item = self._queue.get()
+            if isinstance(item, BaseException):
+                self._ended = True
+                raise StorageWriteError("The upload was abandoned.") from item
+            self._ended = item is None
+            self._rest += item or b""
+        cut = len(self._rest) if size < 0 else size
+        taken, self._rest = self._rest[:cut], self._rest[cut:]
+        return taken
+
+    def chunks(self, chunk_size: int = CHUNK) -> Iterator[bytes]:
+        while chunk := self.read(chunk_size):
+            yield chunk
+
+
+@dataclass(frozen=True)
+class BackupStore:
+    """One storage and the keys its manifests are signed with (the first signs)."""
+
+    storage: Storage
+    keys: tuple[bytes, ...]
+
+    def _directory(self) -> Path | None:
+        """The local directory, or None where the storage is remote."""
+        try:
+            return Path(self.storage.path(""))  # type: ignore[attr-defined]
+        except (NotImplementedError, AttributeError):
+            return None
+
+    def write(self, name: str, chunks: Iterable[bytes], *, operation: str) -> None:
+        """Store the archive under ``name``. It counts only once :meth:`seal` has written its
+        manifest.
+
+        Raises:
+            StorageWriteError: the storage refuses; nothing of it stays.
+        """
+        check_name(name)
+        if self.storage.exists(name):
+            raise StorageWriteError(f"A backup named {name} exists already.")
+        directory = self._directory()
+        try:
+            if directory is None:
+                self._upload(name, chunks)
+            else:
+                _write_file(directory, name, chunks, operation)
+        except OSError as error:
+            raise StorageWriteError(
+                f"The backup storage cannot be written: {error.strerror or error}.",
+                hint="Check free space and permissions of the backup directory.",
+            ) from error
+
+    def _upload(self, name: str, chunks: Iterable[bytes]) -> None:
+        upload = _Upload()
+        failure: list[BaseException] = []
+
+        def work() -> None:
+            try:
+                self.storage.save(name, upload)
+            except BaseException as error:  # carried to the caller's thread below
+                failure.append(error)
+
+        thread = threading.Thread(target=work, daemon=True)
+        thread.start()
+        try:
+            for chunk in chunks:
+                _offer(upload, chunk, thread)
+            _offer(upload, None, thread)
+        except BaseException as error:
+            _offer(upload, error, thread)
+            thread.join()
+            raise
+        thread.join()
+        if failure:
+            raise StorageWriteError(f"The backup storage failed: {failure[0]}") from failure[0]
+
+    def seal(self, manifest: Manifest) -> None:
+        """Write the manifest: from now on the backup exists. Raises StorageWriteError."""
+        data = encode_manifest(manifest, self.keys[0])
+        self.write(manifest.name + SUFFIX, [data], operation=manifest.operation)
+
+    def read_manifest(self, name: str) -> Manifest:
+        """The verified manifest of ``name``.
+
+        Raises:
+            BackupNotFoundError: there is no such backup.
+            BackupInvalidError: its manifest is damaged or forged.
+        """
+        check_name(name)
+        if not self.storage.exists(name + SUFFIX) or not self.storage.exists(name):
+            raise BackupNotFoundError(f"There is no backup named {name}.")
+        with self.storage.open(name + SUFFIX) as file:
+            data = file.read(MAX_BYTES + 1)
+        if len(data) > MAX_BYTES:
+            raise BackupInvalidError(f"The manifest of {name} is far too large.")
+        return decode_manifest(data, self.keys, name)
+
+    @contextmanager
+    def reading(self, name: str) -> Iterator[Iterator[bytes]]:
+        """Chunks of the stored file."""
+        check_name(name)
+        try:
+            file = self.storage.open(name)
+        except FileNotFoundError as error:
+            raise BackupNotFoundError(f"There is no backup named {name}.") from error
+        with file:
+            yield read_chunks(file)
+
+    def names(self) -> list[str]:
+        """Names that have a manifest, valid or not."""
+        try:
+            entries = self.storage.listdir("")[1]
+        except FileNotFoundError:
+            return []
+        return sorted(
+            entry.removesuffix(SUFFIX)
+            for entry in entries
+            if entry.endswith(SUFFIX) and entry.removesuffix(SUFFIX) in entries
+        )
+
+    def discard(self, name: str) -> None:
+        """Remove a backup, its manifest first: half a removal is no backup, not half a one."""
+        self.storage.delete(name + SUFFIX)
+        self.storage.delete(name)
+
+    def forget(self, name: str) -> None:
+        """Remove an archive that never got its manifest; a sealed one is left alone."""
+        if not self.storage.exists(name + SUFFIX):
+            self.storage.delete(name)
+
+    def leftovers(self) -> dict[str, str]:
+        """Files of unfinished backups: {file name: operation id}."""
+        directory = self._directory()
+        if directory is None or not directory.is_dir():
+            return {}
+        found = ((entry.name, _TEMPORARY.match(entry.name)) for entry in directory.iterdir())
+        return {name: match["operation"] for name, match in found if match}
+
+    def remove_leftover(self, file_name: str) -> None:
+        """Remove one of :meth:`leftovers`."""
+        directory = self._directory()
+        if directory is not None and _TEMPORARY.match(file_name):
+            (directory / file_name).unlink(missing_ok=True)
+
+
+def check_name(name: str) -> None:
+    """Only plain file names: no directory, no dot first, nothing a storage would interpret.
+
+    Raises:
+        BackupNotFoundError: anything else; such a backup cannot exist.
+    """
+    if not _NAME.match(name):
+        raise BackupNotFoundError(f"There is no backup named {name[:100]!r}.")
+
+
+def read_chunks(file: IO[bytes]) -> Iterator[bytes]:
+    """A file as chunks."""
+    while chunk := file.read(CHUNK):
+        yield chunk
+
+
+def _offer(upload: _Upload, item: bytes | BaseException | None, thread: threading.Thread) -> None:
+    # A storage that failed stops reading: do not wait for a place in its queue for ever.
+    while thread.is_alive():
+        try:
+            upload._queue.put(item, timeout=0.2)
+            return
+        except queue.Full:
+            continue
+
+
+def _write_file(directory: Path, name: str, chunks: Iterable[bytes], operation: str) -> None:
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    temporary = directory / f".{operation}.partial"
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+    descriptor = os.open(temporary, flags, 0o600)
+    try:
+        with open(descriptor, "wb") as file:
+            for chunk in chunks:
+                file.write(chunk)
+            file.flush()
+            os.fsync(file.fileno())
+        os.rename(temporary, directory / name)
+        _fsync_directory(directory)
+    finally:
+        with suppress(FileNotFoundError):
+            temporary.unlink()
+
+
+def _fsync_directory(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

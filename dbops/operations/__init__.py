@@ -1,0 +1,1 @@
+"""The procedures: each a plain function ``verb_noun(request, context) -> Result``."""

@@ -1,0 +1,75 @@
+"""Bringing an environment's database into being."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from dbops.exceptions import StampError
+from dbops.operations.context import OperationContext
+from dbops.operations.guards import check_stamp, inspect_endpoint
+from dbops.postgres import triggers
+from dbops.postgres.connection import session
+from dbops.postgres.databases import MAINTENANCE, create_database
+from dbops.postgres.params import ConnectionParams
+from dbops.postgres.stamp import read_stamp, write_stamp
+
+
+@dataclass(frozen=True)
+class InitRequest:
+    """Which database to bring up."""
+
+    database: ConnectionParams
+    environment: str
+    migrate: Callable[[], None]
+    """Applies Django's migrations to it; Django lives above this layer."""
+    adopt: bool = False
+    """Take in a database that already holds tables."""
+
+
+@dataclass(frozen=True)
+class InitResult:
+    """What was done."""
+
+    database: str
+    created: bool
+    adopted: bool
+    triggers: int
+
+
+def init_db(request: InitRequest, context: OperationContext) -> InitResult:
+    """Create the database if absent, stamp it, migrate it, install the triggers.
+
+    Raises:
+        StampError: it holds tables and ``adopt`` was not asked for, or it belongs elsewhere.
+    """
+    name = request.database.database
+    with session(request.database.with_database(MAINTENANCE)) as control:
+        endpoint = inspect_endpoint(control, request.database, request.environment)
+        created = endpoint.database is None
+        if created:
+            context.step("create")
+            create_database(control, name, None)
+    adopted = False
+    if not created:
+        adopted = _adopt(request, lambda: check_stamp(endpoint, writing=True))
+    with session(request.database, actor=context.actor) as connection:
+        write_stamp(connection, request.environment)
+        context.step("migrate")
+        request.migrate()
+        context.step("triggers")
+        installed = triggers.install(connection, poll=context.check_cancelled)
+    return InitResult(name, created, adopted, installed.triggers)
+
+
+def _adopt(request: InitRequest, check: Callable[[], None]) -> bool:
+    """True where tables that bore no stamp are taken in now."""
+    try:
+        check()
+        return False
+    except StampError:
+        with session(request.database) as connection:
+            foreign = read_stamp(connection) is not None
+        if foreign or not request.adopt:
+            raise
+        return True

@@ -1,0 +1,151 @@
+"""Build aside, prove, swap, keep the old one: the one algorithm of restore, copy and undo."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from dbops.exceptions import DbopsError, ProofError
+from dbops.operations.context import OperationContext
+from dbops.operations.guards import Endpoint
+from dbops.postgres import catalog
+from dbops.postgres.connection import Connection, fetch_all_polled, session
+from dbops.postgres.databases import (
+    MAINTENANCE,
+    carry_over,
+    create_database,
+    drop_database,
+    operation_of_scratch,
+    scratch_databases,
+    scratch_name,
+)
+from dbops.postgres.fingerprint import Fingerprint, differences, take_fingerprint
+from dbops.postgres.params import ConnectionParams
+from dbops.postgres.stamp import write_stamp
+from dbops.postgres.swap import swap_databases
+
+
+@dataclass(frozen=True)
+class Replacement:
+    """A target and the database that is being built to take its place."""
+
+    target: Endpoint
+    incoming: ConnectionParams
+    previous: str
+
+    @property
+    def maintenance(self) -> ConnectionParams:
+        return self.incoming.with_database(MAINTENANCE)
+
+    def create_empty(self) -> None:
+        """Make the incoming database, with the target's encoding and collation."""
+        with session(self.maintenance) as control:
+            create_database(control, self.incoming.database, self.target.database)
+
+
+@dataclass(frozen=True)
+class Swapped:
+    """What a swap did."""
+
+    outage_ms: float
+    previous: str | None
+
+
+@contextmanager
+def building(target: Endpoint, context: OperationContext) -> Iterator[Replacement]:
+    """Name the incoming database, and drop it again if anything fails before the swap."""
+    name = target.params.database
+    incoming = scratch_name(name, "incoming", context.operation_id)
+    replacement = Replacement(
+        target,
+        target.params.with_database(incoming),
+        scratch_name(name, "previous", context.operation_id),
+    )
+    try:
+        yield replacement
+    except BaseException:
+        with session(replacement.maintenance) as control:
+            drop_database(control, incoming)
+        raise
+
+
+def settle(replacement: Replacement, context: OperationContext) -> None:
+    """After a load: planner statistics, which no dump carries, and the stamp."""
+    context.step("analyse")
+    with session(replacement.incoming, application=context.application) as connection:
+        fetch_all_polled(connection, "ANALYZE", context.check_cancelled)
+        write_stamp(connection, replacement.target.environment)
+
+
+def prove(
+    replacement: Replacement, expected: Fingerprint | None, context: OperationContext
+) -> Fingerprint:
+    """Compare what was built with what it was built from.
+
+    Args:
+        expected: None for a dump made elsewhere, of which nothing is known but that it loaded.
+
+    Raises:
+        ProofError: they differ; the first differences are named.
+    """
+    context.step("prove")
+    with session(replacement.incoming, application=context.application) as connection:
+        actual = take_fingerprint(connection, context.check_cancelled)
+    found = differences(expected, actual) if expected else []
+    if found:
+        more = f" (and {len(found) - 3} more)" if len(found) > 3 else ""
+        raise ProofError(
+            f"What was loaded does not equal its source: {'; '.join(found[:3])}{more}."
+        )
+    return actual
+
+
+def swap_in(replacement: Replacement, context: OperationContext) -> Swapped:
+    """Give the incoming database the target's place, and drop what an earlier operation kept."""
+    context.step("swap")
+    target, existing = replacement.target, replacement.target.database
+    name = target.params.database
+    with session(replacement.maintenance) as control:
+        if existing is not None:
+            carry_over(control, existing, replacement.incoming.database)
+    context.begin_commit()
+    previous = replacement.previous if existing else None
+    outage = swap_databases(
+        target.params, incoming=replacement.incoming.database, target=name, previous=previous
+    )
+    if previous:
+        context.log(f"{name} replaced in {outage:.0f} ms; the old one is kept as {previous}")
+    _drop_older(replacement, previous, context)
+    return Swapped(outage, previous)
+
+
+def _drop_older(replacement: Replacement, previous: str | None, context: OperationContext) -> None:
+    # The swap is done: what fails from here on is told, and must not look like a failed swap.
+    try:
+        with session(replacement.maintenance) as control:
+            for older in kept_databases(control, replacement.target.params.database):
+                if older != previous:
+                    drop_database(control, older)
+    except DbopsError as error:
+        context.log(f"An older kept database could not be dropped: {error}")
+
+
+def kept_databases(control: Connection, target: str) -> list[str]:
+    """The ``__previous_`` databases of a target."""
+    found = []
+    for name in scratch_databases(control):
+        role, operation = operation_of_scratch(name) or ("", "")
+        if role == "previous" and name == scratch_name(target, role, operation):
+            found.append(name)
+    return found
+
+
+def owner_options(
+    control: Connection, owners: list[str], context: OperationContext
+) -> tuple[str, ...]:
+    """``--no-owner`` for pg_restore where the connecting role may not act for every owner."""
+    if catalog.may_act_as(control, owners):
+        return ()
+    context.log(f"Objects will belong to the connecting role, not to {', '.join(owners)}")
+    return ("--no-owner",)

@@ -1,0 +1,73 @@
+"""Swap a replaced database back; what it displaces is kept in turn, so an undo can be undone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dbops.exceptions import NothingToUndoError, StampError
+from dbops.operations.context import OperationContext
+from dbops.operations.guards import check_stamp, inspect_endpoint
+from dbops.operations.replacement import kept_databases
+from dbops.postgres.connection import session
+from dbops.postgres.databases import MAINTENANCE, operation_of_scratch, scratch_name
+from dbops.postgres.params import ConnectionParams
+from dbops.postgres.stamp import read_stamp
+from dbops.postgres.swap import swap_databases
+
+
+@dataclass(frozen=True)
+class UndoRequest:
+    """Whose replaced database to put back."""
+
+    database: ConnectionParams
+    environment: str
+    operation: str = ""
+    """Id of the operation to undo; "" for the latest one that is kept."""
+
+
+@dataclass(frozen=True)
+class UndoResult:
+    """What stands in the target now, and what it displaced."""
+
+    database: str
+    undone: str
+    previous: str
+    outage_ms: float
+
+
+def undo_operation(request: UndoRequest, context: OperationContext) -> UndoResult:
+    """Put the kept database back in its place.
+
+    Raises:
+        NothingToUndoError: none is kept, or not that one.
+        StampError: the kept one belongs to another environment.
+    """
+    target = request.database.database
+    with session(request.database.with_database(MAINTENANCE)) as control:
+        endpoint = inspect_endpoint(control, request.database, request.environment)
+        kept = {operation_of_scratch(name): name for name in kept_databases(control, target)}
+    check_stamp(endpoint, writing=True)
+    wanted = {
+        key[1]: name for key, name in kept.items() if key and request.operation in ("", key[1])
+    }
+    if not wanted:
+        raise NothingToUndoError(f"No replaced database of {request.environment} is kept.")
+    undone, name = next(iter(wanted.items()))
+    _require_stamp(request, name)
+    context.step("swap")
+    previous = scratch_name(target, "previous", context.operation_id)
+    context.begin_commit()
+    outage = swap_databases(
+        request.database,
+        incoming=name,
+        target=target,
+        previous=previous if endpoint.database else None,
+    )
+    return UndoResult(target, undone, previous, round(outage, 1))
+
+
+def _require_stamp(request: UndoRequest, name: str) -> None:
+    with session(request.database.with_database(name)) as connection:
+        stamp = read_stamp(connection)
+    if stamp not in (None, request.environment):
+        raise StampError(f"{name} is stamped {stamp}, not {request.environment}.")
