@@ -1,0 +1,1 @@
+"""The project: settings per environment, environment discovery, URLs."""

@@ -1,0 +1,181 @@
+"""What all environments share. Values come from the process, then from ``.env``."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+
+import environ
+from csp.constants import NONE, SELF
+
+from skinspire.databases import MalformedUrl, control_database, environment_databases
+from skinspire.environment import ActiveEnvironment, UnknownEnvironment, discover_environment
+from skinspire.variables import (
+    kept_secret,
+    read_flag,
+    read_list,
+    read_number,
+    read_secret,
+)
+
+BASE_DIR = Path(__file__).resolve().parents[2]
+env = environ.Env()
+if (BASE_DIR / ".env").is_file():
+    env.read_env(str(BASE_DIR / ".env"))
+
+SKINSPIRE_HOME = Path(env.str("SKINSPIRE_HOME", default="") or BASE_DIR / "var").absolute()
+
+CONFIGURATION_ERROR: tuple[str, str] | None = None
+"""(check id, sentence): reported by the system checks; until mended no database is known."""
+ENVIRONMENT = ActiveEnvironment("unknown", "")
+DATABASES = {"default": {"ENGINE": "django.db.backends.dummy"}}
+try:
+    ENVIRONMENT = discover_environment(SKINSPIRE_HOME)
+    _URLS = {
+        name: read_secret(env, f"{name.upper()}_DATABASE_URL") for name in ("dev", "test", "prod")
+    }
+    _ENVIRONMENTS = environment_databases(_URLS, SKINSPIRE_HOME)
+    DATABASES = {
+        "default": _ENVIRONMENTS[ENVIRONMENT.name],
+        **_ENVIRONMENTS,
+        "control": control_database(read_secret(env, "CONTROL_DATABASE_URL"), SKINSPIRE_HOME),
+    }
+except UnknownEnvironment as error:
+    CONFIGURATION_ERROR = ("dbops.E001", str(error))
+except MalformedUrl as error:
+    CONFIGURATION_ERROR = ("dbops.E002", str(error))
+except OSError as error:
+    CONFIGURATION_ERROR = ("dbops.E003", f"A file of settings cannot be read: {error}.")
+DATABASE_ROUTERS = ["skinspire.router.ControlRouter"]
+
+SECRET_KEY = read_secret(env, "SECRET_KEY")
+if not SECRET_KEY and ENVIRONMENT.name != "prod":
+    SECRET_KEY = kept_secret(SKINSPIRE_HOME / "secret_key")
+SECRET_KEY_FALLBACKS = read_list(env, "SECRET_KEY_FALLBACKS", [])
+
+INSTALLED_APPS = [
+    "skinspire",
+    "accounts",
+    "dbops",  # before dbbackup and django_tasks_db: its commands replace theirs
+    "dbbackup",
+    "django_tasks",
+    "django_tasks_db",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "rest_framework",
+    "rest_framework_simplejwt",
+]
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "csp.middleware.CSPMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "accounts.middleware.ActingUserMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+ROOT_URLCONF = "skinspire.urls"
+WSGI_APPLICATION = "skinspire.wsgi.application"
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+                "skinspire.context_processors.environment",
+            ],
+        },
+    }
+]
+
+AUTH_USER_MODEL = "accounts.User"
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": f"django.contrib.auth.password_validation.{name}"}
+    for name in (
+        "UserAttributeSimilarityValidator",
+        "MinimumLengthValidator",
+        "CommonPasswordValidator",
+        "NumericPasswordValidator",
+    )
+]
+PASSWORD_HASHERS = [
+    "accounts.hashers.OwaspArgon2PasswordHasher",
+    "django.contrib.auth.hashers.PBKDF2PasswordHasher",
+]
+LOGIN_URL = "accounts:login"
+LOGIN_REDIRECT_URL = "dashboard"
+LOGOUT_REDIRECT_URL = "accounts:login"
+SESSION_COOKIE_HTTPONLY = True
+SESSION_COOKIE_SAMESITE = "Lax"
+SESSION_COOKIE_AGE = 12 * 3600
+SESSION_EXPIRE_AT_BROWSER_CLOSE = True
+SECURE_CONTENT_TYPE_NOSNIFF = True
+X_FRAME_OPTIONS = "DENY"
+CONTENT_SECURITY_POLICY = {
+    "DIRECTIVES": {
+        "default-src": [SELF],
+        "script-src": [SELF],
+        "style-src": [SELF],
+        "img-src": [SELF, "data:"],
+        "object-src": [NONE],
+        "base-uri": [SELF],
+        "form-action": [SELF],
+        "frame-ancestors": [NONE],
+    }
+}
+
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": ["accounts.authentication.ActingJWTAuthentication"],
+    "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
+}
+SIMPLE_JWT = {
+    "ACCESS_TOKEN_LIFETIME": timedelta(minutes=10),
+    "REFRESH_TOKEN_LIFETIME": timedelta(hours=12),
+    "ALGORITHM": "HS256",
+    "UPDATE_LAST_LOGIN": True,
+}
+
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {"BACKEND": "whitenoise.storage.CompressedStaticFilesStorage"},
+    "dbbackup": {
+        "BACKEND": "django.core.files.storage.FileSystemStorage",
+        "OPTIONS": {"location": str(SKINSPIRE_HOME / "backups")},
+    },
+}
+TASKS = {"default": {"BACKEND": "django_tasks_db.DatabaseBackend"}}
+
+DBOPS_PROTECTED = ("prod",)
+"""Environments whose name must be typed before they are written."""
+DBOPS_ALLOW_COPY_TO_PROD = read_flag(env, "DBOPS_ALLOW_COPY_TO_PROD", False)
+DBOPS_KEEP_PREVIOUS_DAYS = read_number(env, "DBOPS_KEEP_PREVIOUS_DAYS", 7)
+"""Days a replaced database is kept for an undo, unless the next operation ends it first."""
+SKINSPIRE_PG_BIN = env.str("SKINSPIRE_PG_BIN", default="")
+
+LANGUAGE_CODE = "en-gb"
+TIME_ZONE = "UTC"
+USE_TZ = True
+STATIC_URL = "static/"
+STATIC_ROOT = SKINSPIRE_HOME / "static"
+WHITENOISE_USE_FINDERS = True
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"line": {"format": "{asctime} {levelname} {name}: {message}", "style": "{"}},
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "root": {"handlers": ["stderr"], "level": "WARNING"},
+}

@@ -1,0 +1,13 @@
+"""Production: nothing is guessed; what is missing is reported by the system checks."""
+
+from skinspire.settings.base import env
+from skinspire.variables import read_flag, read_list
+
+DEBUG = read_flag(env, "DEBUG", False)
+ALLOWED_HOSTS = read_list(env, "ALLOWED_HOSTS", [])
+SESSION_COOKIE_SECURE = True
+CSRF_COOKIE_SECURE = True
+SECURE_SSL_REDIRECT = read_flag(env, "SECURE_SSL_REDIRECT", True)
+SECURE_HSTS_SECONDS = 31_536_000
+SECURE_HSTS_INCLUDE_SUBDOMAINS = True
+SECURE_HSTS_PRELOAD = True
