@@ -1,0 +1,78 @@
+"""System checks: what is wrong with the configuration, and the next command to mend it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.conf import settings
+from django.core.checks import CheckMessage, Error, Tags, register
+
+from dbops.conf import EMBEDDED
+from skinspire import variables
+
+_HINTS = {
+    "dbops.E001": "Set SKINSPIRE_ENV (or DJANGO_ENV) to dev, test or prod.",
+    "dbops.E002": "Write it as postgresql://user:password@host:5432/database; "
+    "percent-encode special characters of the password.",
+    "dbops.E003": "Check the *_FILE variables in the environment and in .env.",
+}
+_WEAK_MARKS = ("django-insecure", "changeme", "secret", "password", "example")
+_SHORTEST_KEY = 50  # Django's own measure (security.W009)
+_FEWEST_CHARACTERS = 5
+
+
+@register(Tags.security)
+def check_configuration(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    """dbops.E001–E003: the settings could not be understood."""
+    if settings.CONFIGURATION_ERROR is None:
+        return []
+    identifier, sentence = settings.CONFIGURATION_ERROR
+    return [Error(sentence, hint=_HINTS[identifier], id=identifier)]
+
+
+@register(Tags.security)
+def check_variables(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    """dbops.E004: a variable holds a word that means nothing."""
+    hint = "Mend it in the environment or in .env; see .env.example."
+    return [Error(sentence, hint=hint, id="dbops.E004") for sentence in variables.problems]
+
+
+@register(Tags.security)
+def check_production(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    """dbops.E010–E013: a production that would be open to anyone."""
+    if settings.ENVIRONMENT.name != "prod":
+        return []
+    found: list[CheckMessage] = []
+    if settings.DEBUG:
+        found.append(Error(
+            "DEBUG is on in production: error pages would show settings and patient data.",
+            hint="Remove DEBUG from the environment and from .env.", id="dbops.E010",
+        ))  # fmt: skip
+    if is_weak(settings.SECRET_KEY):
+        found.append(Error(
+            "SECRET_KEY is missing or weak: sessions, tokens and backups could be forged.",
+            hint="python -c 'import secrets; print(secrets.token_urlsafe(48))' makes a good one.",
+            id="dbops.E011",
+        ))  # fmt: skip
+    if not settings.ALLOWED_HOSTS or "*" in settings.ALLOWED_HOSTS:
+        found.append(Error(
+            "ALLOWED_HOSTS is empty or allows every host in production.",
+            hint="Set ALLOWED_HOSTS=db.example.org to the console's own name.", id="dbops.E012",
+        ))  # fmt: skip
+    if settings.DATABASES["prod"].get(EMBEDDED):
+        found.append(Error(
+            "Production would run on the embedded server, which has no TLS and no backup of "
+            "its own.",
+            hint="Set PROD_DATABASE_URL to the production server.", id="dbops.E013",
+        ))  # fmt: skip
+    return found
+
+
+def is_weak(key: str) -> bool:
+    """True for a key that could be guessed: short, monotonous, or known from examples."""
+    lowered = key.lower()
+    return (
+        len(key) < _SHORTEST_KEY
+        or len(set(key)) < _FEWEST_CHARACTERS
+        or any(lowered.startswith(mark) for mark in _WEAK_MARKS)
+    )

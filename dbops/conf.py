@@ -1,0 +1,103 @@
+"""What is configured, turned into what operations take. The only reader of Django's settings here."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.core.files.storage import storages
+from django.db import connections
+
+from dbops.backups.store import BackupStore
+from dbops.exceptions import ConfigurationError, UnknownEnvironmentError
+from dbops.postgres.embedded import EmbeddedServer
+from dbops.postgres.params import ConnectionParams
+from skinspire.environment import ENVIRONMENTS, UnknownEnvironment, normalize_environment
+
+_LIBPQ_OPTIONS = ("sslmode", "sslrootcert", "sslcert", "sslkey", "service", "passfile")
+EMBEDDED = "EMBEDDED"
+
+
+def active_environment() -> str:
+    """The environment this process runs in."""
+    return str(settings.ENVIRONMENT.name)
+
+
+def resolve_environment(name: str | None) -> str:
+    """The environment a user named, or the active one. Raises UnknownEnvironmentError."""
+    try:
+        return normalize_environment(name) if name is not None else active_environment()
+    except UnknownEnvironment as error:
+        raise UnknownEnvironmentError(str(error)) from error
+
+
+def database_params(environment: str) -> ConnectionParams:
+    """How to reach an environment's database.
+
+    Raises:
+        ConfigurationError: the embedded server that would serve it was never started.
+    """
+    configured = settings.DATABASES[environment]
+    if configured.get(EMBEDDED):
+        return embedded_server().params(configured["NAME"])
+    options = configured.get("OPTIONS") or {}
+    return ConnectionParams(
+        database=configured["NAME"],
+        host=configured.get("HOST", ""),
+        port=int(configured.get("PORT") or 5432),
+        user=configured.get("USER", ""),
+        password=configured.get("PASSWORD", ""),
+        extra={key: str(options[key]) for key in _LIBPQ_OPTIONS if key in options},
+    )
+
+
+def embedded_server() -> EmbeddedServer:
+    """The embedded server of this installation, running or not."""
+    return EmbeddedServer(settings.SKINSPIRE_HOME / "postgres")
+
+
+def embedded_environments() -> tuple[str, ...]:
+    """Environments without a URL of their own."""
+    return tuple(name for name in ENVIRONMENTS if settings.DATABASES[name].get(EMBEDDED))
+
+
+def refresh_embedded() -> None:
+    """Point this process's Django connections at the embedded server, which it started just now:
+    its port and password were not known when the settings were read."""
+    server = embedded_server()
+    for alias in connections:
+        configured = connections.settings[alias]
+        if configured.get(EMBEDDED):
+            params = server.params(configured["NAME"])
+            fresh: dict[str, Any] = {"PORT": str(params.port), "PASSWORD": params.password}
+            connections[alias].close()
+            configured.update(fresh)
+            connections[alias].settings_dict.update(fresh)
+
+
+def backup_store() -> BackupStore:
+    """Where backups lie."""
+    return BackupStore(storages["dbbackup"], signing_keys())
+
+
+def signing_keys() -> tuple[bytes, ...]:
+    """Keys of manifests and journal, derived from SECRET_KEY and its fallbacks; the first signs."""
+    found = [settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS]
+    if not settings.SECRET_KEY:
+        raise ConfigurationError("SECRET_KEY is not set.", hint="python manage.py check")
+    return tuple(
+        hmac.new(key.encode(), b"skinspire.signing", hashlib.sha256).digest() for key in found
+    )
+
+
+def tools_directory() -> Path | None:
+    """``SKINSPIRE_PG_BIN``, or None to search."""
+    return Path(settings.SKINSPIRE_PG_BIN) if settings.SKINSPIRE_PG_BIN else None
+
+
+def journal_file() -> Path:
+    """The append-only copy of the journal."""
+    return Path(settings.SKINSPIRE_HOME) / "journal.jsonl"

@@ -1,0 +1,187 @@
+"""The kinds of operations: how a recorded one becomes a request, and its result a record.
+
+This is where configuration meets the operations, which read none themselves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from dbbackup import signals
+from django.conf import settings
+from django.core.management import call_command
+from django.db import connections
+from django.utils import timezone
+
+from dbops import conf
+from dbops.backups.manifest import Manifest
+from dbops.models import Backup, Operation
+from dbops.operations.backup import BackupRequest, backup_database
+from dbops.operations.context import OperationContext
+from dbops.operations.copy import CopyRequest, copy_database
+from dbops.operations.maintenance import InitRequest, init_db
+from dbops.operations.restore import RestoreRequest, restore_database
+from dbops.operations.triggers import ApplyTriggersRequest, apply_base_triggers, apply_triggers
+from dbops.operations.undo import UndoRequest, undo_operation
+
+Result = Mapping[str, Any]
+
+
+def _keep_nothing(operation: Operation, result: Result) -> None:
+    """Most operations leave no record but their own row."""
+
+
+@dataclass(frozen=True)
+class KindOfOperation:
+    """One kind: what it runs, whether it writes its target, what it records on success."""
+
+    execute: Callable[[Operation, OperationContext], Result]
+    writes: bool = True
+    keep: Callable[[Operation, Result], None] = _keep_nothing
+
+
+def _backup(operation: Operation, context: OperationContext) -> Result:
+    options = operation.options
+    request = BackupRequest(
+        database=conf.database_params(operation.source),
+        environment=operation.source,
+        store=conf.backup_store(),
+        name=options.get("name", ""),
+        server_name=options.get("server_name", ""),
+        without_rows_of=tuple(options.get("without_rows_of", ())),
+        schemas=tuple(options.get("schemas", ())),
+        pg_bin=conf.tools_directory(),
+    )
+    facts = {"database": settings.DATABASES[operation.source], "connector": None}
+    signals.pre_backup.send(sender=Operation, servername=request.server_name, **facts)
+    manifest = backup_database(request, context).manifest
+    signals.post_backup.send(
+        sender=Operation, servername=request.server_name, filename=manifest.name,
+        storage=request.store.storage, **facts,
+    )  # fmt: skip
+    record_backup(manifest)
+    content = manifest.content
+    return {
+        "name": manifest.name, "size": manifest.size, "sha256": manifest.sha256,
+        "rows": content.rows, "tables": len(content.tables), "encrypted": manifest.encrypted,
+    }  # fmt: skip
+
+
+def record_backup(manifest: Manifest) -> Backup:
+    """Enter a backup in the catalogue."""
+    content = manifest.content
+    backup, _ = Backup.objects.update_or_create(
+        name=manifest.name,
+        defaults={
+            "environment": manifest.environment,
+            "created_at": manifest.created_at,
+            "size": manifest.size,
+            "sha256": manifest.sha256,
+            "rows": content.rows,
+            "tables": len(content.tables),
+            "server_version": manifest.server_version,
+            "encrypted": manifest.encrypted,
+            "partial": bool(manifest.excluded),
+            "actor": manifest.actor,
+            "operation": manifest.operation,
+        },
+    )
+    return backup
+
+
+def _restore(operation: Operation, context: OperationContext) -> Result:
+    options = operation.options
+    request = RestoreRequest(
+        database=conf.database_params(operation.target),
+        environment=operation.target,
+        store=conf.backup_store(),
+        name=options.get("name", ""),
+        path=Path(options["path"]) if options.get("path") else None,
+        pg_bin=conf.tools_directory(),
+    )
+    facts = {
+        "database": settings.DATABASES[operation.target],
+        "database_name": operation.target,
+        "filename": request.name or str(request.path),
+        "servername": None,
+        "storage": request.store.storage,
+    }
+    connections[operation.target].close()
+    signals.pre_restore.send(sender=Operation, **facts)
+    result = restore_database(request, context)
+    signals.post_restore.send(sender=Operation, connector=None, **facts)
+    return asdict(result)
+
+
+def _mark_verified(operation: Operation, result: Result) -> None:
+    # It was read whole, matched its manifest, and its rows arrived: nothing verifies it better.
+    Backup.objects.filter(name=result["source"]).update(verified_at=timezone.now())
+
+
+def _copy(operation: Operation, context: OperationContext) -> Result:
+    return asdict(copy_database(copy_request(operation.source, operation.target,
+                                             operation.options), context))  # fmt: skip
+
+
+def copy_request(source: str, target: str, options: Mapping[str, Any]) -> CopyRequest:
+    """The request a copy would run with; a dry run and a confirmation page look at its plan."""
+    return CopyRequest(
+        source=conf.database_params(source),
+        source_environment=source,
+        target=conf.database_params(target),
+        target_environment=target,
+        strategy=options.get("strategy", "auto"),
+        pg_bin=conf.tools_directory(),
+    )
+
+
+def _undo(operation: Operation, context: OperationContext) -> Result:
+    request = UndoRequest(
+        database=conf.database_params(operation.target),
+        environment=operation.target,
+        operation=operation.options.get("operation", ""),
+    )
+    return asdict(undo_operation(request, context))
+
+
+def _triggers(operation: Operation, context: OperationContext) -> Result:
+    options = operation.options
+    request = ApplyTriggersRequest(
+        database=conf.database_params(operation.target),
+        environment=operation.target,
+        schemas=tuple(options["schemas"]) if options.get("schemas") else None,
+        base_only=bool(options.get("base_only")),
+        dry_run=bool(options.get("dry_run")),
+    )
+    apply = apply_base_triggers if request.base_only else apply_triggers
+    return asdict(apply(request, context))
+
+
+def _init(operation: Operation, context: OperationContext) -> Result:
+    environment = operation.target
+
+    def migrate() -> None:
+        connections[environment].close()
+        call_command("migrate", database=environment, interactive=False, verbosity=0)
+        connections[environment].close()
+
+    request = InitRequest(
+        database=conf.database_params(environment),
+        environment=environment,
+        migrate=migrate,
+        adopt=bool(operation.options.get("adopt")),
+    )
+    return asdict(init_db(request, context))
+
+
+KINDS: Mapping[str, KindOfOperation] = {
+    Operation.Kind.BACKUP: KindOfOperation(_backup, writes=False),
+    Operation.Kind.RESTORE: KindOfOperation(_restore, keep=_mark_verified),
+    Operation.Kind.COPY: KindOfOperation(_copy),
+    Operation.Kind.UNDO: KindOfOperation(_undo),
+    Operation.Kind.TRIGGERS: KindOfOperation(_triggers),
+    Operation.Kind.INIT: KindOfOperation(_init),
+}

@@ -1,0 +1,78 @@
+"""``dbbackup``: django-dbbackup's command, whose dump streams and is proven by a manifest."""
+
+from argparse import ArgumentParser
+from typing import Any
+
+from dbbackup.management.commands.dbbackup import Command as DbbackupCommand
+
+from dbops import conf
+from dbops.exceptions import ConfigurationError, UsageError
+from dbops.management.console import size
+from dbops.management.operation_command import DbopsCommand, add_json_argument, operation_json
+from dbops.models import Operation
+from dbops.runner import Outcome
+
+
+class Command(DbopsCommand, DbbackupCommand):
+    help = "Back up one environment (or several, separated by commas) as a standard archive."
+    example = "dbbackup -d test"
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        DbbackupCommand.add_arguments(self, parser)
+        add_json_argument(parser)
+        parser.add_argument("--env", metavar="ENV", help="the same as -d")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        environments = _environments(options)
+        outcomes = [self._back_up(environment, options) for environment in environments]
+        if self.console.as_json:
+            first = operation_json(outcomes[0])
+            others = [operation_json(outcome) for outcome in outcomes]
+            self.console.result(first if len(others) == 1 else {"operations": others})
+
+    def _back_up(self, environment: str, options: dict[str, Any]) -> Outcome:
+        outcome = self.run_operation(
+            Operation.Kind.BACKUP, options, source=environment, wishes=_wishes(options)
+        )
+        result = outcome.result
+        if not (self.console.as_json or options["quiet"]):
+            self.console.say(
+                f"{environment} backed up as {result['name']}: {result['rows']} rows in "
+                f"{result['tables']} tables, {size(result['size'])}.",
+                style="green",
+            )
+        return outcome
+
+
+def _environments(options: dict[str, Any]) -> list[str]:
+    named = options["database"] or options["env"]
+    if named is None:
+        return [conf.active_environment()]
+    keys = [key for key in named.split(",") if key.strip()]
+    if not keys:
+        raise UsageError("-d names no environment.", hint="One of: dev, test, prod")
+    return [conf.resolve_environment(key) for key in keys]
+
+
+def _wishes(options: dict[str, Any]) -> dict[str, Any]:
+    if options["encrypt"]:
+        raise ConfigurationError(
+            "Encrypted backups are not available in this version; nothing was written."
+        )
+    if options["output_path"]:
+        raise UsageError(
+            "-O is not supported: a backup lies in the backup storage, beside its manifest.",
+            hint="Name it with -o, or point STORAGES['dbbackup'] elsewhere.",
+        )
+    if options["clean"]:
+        raise UsageError(
+            "-c is not supported: what counts is not how many, but the last good one.",
+            hint="Retention is by manifests and comes with prune_backups.",
+        )
+    excluded = (options["exclude_tables"] or "").replace(" ", "")
+    return {
+        "name": options["output_filename"] or "",
+        "server_name": options["servername"] or "",
+        "without_rows_of": [name for name in excluded.split(",") if name],
+        "schemas": list(options["schema"]),
+    }

@@ -1,0 +1,59 @@
+"""``undo_operation``: put back what a restore or a copy replaced."""
+
+from argparse import ArgumentParser
+from typing import Any
+
+from dbops.exceptions import NothingToUndoError
+from dbops.management.operation_command import (
+    DbopsCommand,
+    add_confirm_arguments,
+    find_operation,
+    operation_json,
+)
+from dbops.models import Operation
+
+_UNDOABLE = (Operation.Kind.RESTORE, Operation.Kind.COPY, Operation.Kind.UNDO)
+
+
+class Command(DbopsCommand):
+    help = "Swap the database that an operation replaced back into its place."
+    example = "undo_operation"
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        super().add_arguments(parser)
+        parser.add_argument(
+            "id", metavar="ID", nargs="?", help="the operation to undo (default: the latest)"
+        )
+        add_confirm_arguments(parser)
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        done = find_operation(options["id"]) if options["id"] else _latest()
+        if done.kind not in _UNDOABLE or done.status != Operation.Status.SUCCEEDED:
+            raise NothingToUndoError(f"Operation {done.id} replaced nothing.")
+        target = done.target
+        self.confirm(
+            f"Put back what {target} held before {done}?", Operation.Kind.UNDO, target, options
+        )
+        outcome = self.run_operation(
+            Operation.Kind.UNDO, options, target=target, wishes={"operation": done.id}
+        )
+        if self.console.as_json:
+            self.console.result(operation_json(outcome))
+            return
+        self.console.say(
+            f"{target} is as it was before {done.id}, out of use for "
+            f"{outcome.result['outage_ms']:.0f} ms. Undo this too: "
+            f"python manage.py undo_operation {outcome.operation.id}",
+            style="green",
+        )
+
+
+def _latest() -> Operation:
+    latest = (
+        Operation.objects.filter(kind__in=_UNDOABLE, status=Operation.Status.SUCCEEDED)
+        .order_by("-finished_at")
+        .first()
+    )
+    if latest is None:
+        raise NothingToUndoError("Nothing was replaced yet.")
+    return latest

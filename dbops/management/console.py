@@ -1,0 +1,116 @@
+"""Standard output for results, standard error for everything else; colour and bars on a terminal."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import humanize
+from rich.console import Console as RichConsole
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from dbops.exceptions import DbopsError
+from dbops.operations.context import Listener
+
+
+_PIPE_WIDTH = 1000
+
+
+class Console:
+    """Where a command speaks. Under ``as_json`` standard output holds one object and no more."""
+
+    def __init__(self, stdout: Any, stderr: Any, *, as_json: bool) -> None:
+        self._stdout = stdout
+        self._err = RichConsole(file=stderr._out, stderr=True, highlight=False, soft_wrap=True)
+        self._out = RichConsole(file=stdout._out, highlight=False, soft_wrap=True)
+        if not self._out.is_terminal:
+            self._out.width = _PIPE_WIDTH  # whoever reads a pipe wants whole names
+        self.as_json = as_json
+
+    def result(self, content: Mapping[str, Any]) -> None:
+        """The one JSON object."""
+        self._stdout.write(json.dumps(content, default=str, ensure_ascii=False))
+
+    def say(self, text: str, style: str | None = None) -> None:
+        """A line of the readable answer."""
+        self._out.print(text, style=style, markup=False)
+
+    def note(self, text: str, style: str | None = None) -> None:
+        """A line that is no answer: progress, hints, questions."""
+        self._err.print(text, style=style, markup=False)
+
+    def table(self, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+        """Rows under headings; on a pipe, plain columns."""
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        for column in columns:
+            table.add_column(column, overflow="fold")
+        for row in rows:
+            table.add_row(*row)
+        self._out.print(table, crop=False)
+
+    def error(self, error: DbopsError) -> None:
+        """One line with the cause, one with the next command; under JSON also the object."""
+        if self.as_json:
+            self.result(
+                {"error": {"code": error.code, "message": str(error), "hint": error.hint}}
+            )
+        self.note(f"Error: {_one_line(str(error))}", style="bold red")
+        if error.hint:
+            self.note(f"Hint: {error.hint}", style="yellow")
+
+    def ask(self, question: str) -> bool:
+        """Yes only if the answer is yes."""
+        self._err.print(f"{question} [y/N] ", end="", markup=False)
+        try:
+            return input().strip().lower() in ("y", "yes")
+        except EOFError:
+            return False
+
+    @contextmanager
+    def progress(self) -> Iterator[Listener]:
+        """A listener for an operation: a bar on a terminal, a line per step elsewhere."""
+        if not self._err.is_terminal:
+            yield self._plain_listener()
+            return
+        with Progress(
+            SpinnerColumn(), TextColumn("{task.description}"), BarColumn(),
+            TextColumn("{task.fields[amount]}"), TimeElapsedColumn(),
+            console=self._err, transient=True,
+        ) as bar:  # fmt: skip
+            yield _bar_listener(bar)
+
+    def _plain_listener(self) -> Listener:
+        seen: list[str] = []
+
+        def listen(label: str, done: int | None, total: int | None) -> None:
+            if label not in seen[-1:]:
+                seen.append(label)
+                self.note(f"  {label}")
+
+        return listen
+
+
+def _bar_listener(bar: Progress) -> Listener:
+    task = bar.add_task("", total=None, amount="")
+    shown = {"label": ""}
+
+    def listen(label: str, done: int | None, total: int | None) -> None:
+        if label != shown["label"]:
+            shown["label"] = label
+            bar.reset(task, description=label, total=total, amount="")
+        if done is not None:
+            bar.update(task, completed=done, total=total, amount=size(done))
+
+    return listen
+
+
+def size(count: int) -> str:
+    """Bytes for people."""
+    return humanize.naturalsize(count, binary=True)
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())

@@ -1,0 +1,175 @@
+"""What every command shares: ``--json``, ``--noinput``, ``--confirm``, progress, exit codes.
+
+Commands parse, call and show. An error of ours becomes one line on standard error and its exit
+code here, and nowhere else.
+"""
+
+from __future__ import annotations
+
+import getpass
+import sys
+from argparse import ArgumentParser
+from collections.abc import Mapping
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import DatabaseError
+
+from dbops import conf, policy, runner
+from dbops.exceptions import (
+    ConfirmationError,
+    DbopsError,
+    OperationCancelled,
+    OperationNotFoundError,
+    UsageError,
+)
+from dbops.management.console import Console
+from dbops.models import Operation
+
+EXIT_REFUSED = 1
+EXIT_USAGE = 2
+EXIT_CANCELLED = 130
+EXIT_TERMINATED = 143
+
+
+class DbopsCommand(BaseCommand):
+    """A command whose errors are one line, and one JSON object under ``--json``."""
+
+    takes_environment = False
+    asks = False
+    example = ""
+    console: Console
+
+    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
+        if self.example:
+            kwargs.setdefault("epilog", f"Example: python manage.py {self.example}")
+        return super().create_parser(prog_name, subcommand, **kwargs)
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        add_json_argument(parser)
+        if self.takes_environment:
+            parser.add_argument(
+                "--env", metavar="ENV", help="dev, test or prod (default: the active one)"
+            )
+        if self.asks:
+            add_confirm_arguments(parser)
+
+    def execute(self, *args: Any, **options: Any) -> Any:
+        self.console = Console(self.stdout, self.stderr, as_json=bool(options.get("json")))
+        try:
+            return super().execute(*args, **options)
+        except DbopsError as error:
+            if options.get("traceback"):
+                raise
+            raise self._report(error, _exit_code(error)) from error
+        except KeyboardInterrupt as error:
+            cancelled = OperationCancelled("Cancelled; the target is as it was.")
+            terminated = isinstance(error, runner.Terminated)
+            code = EXIT_TERMINATED if terminated else EXIT_CANCELLED
+            raise self._report(cancelled, code) from error
+        except DatabaseError as error:
+            if options.get("traceback"):
+                raise
+            raise self._report(_control_unusable(error), EXIT_REFUSED) from error
+
+    def _report(self, error: DbopsError, code: int) -> BaseException:
+        if not self._called_from_command_line:
+            return CommandError(str(error), returncode=code)
+        self.console.error(error)
+        return SystemExit(code)
+
+    def actor(self) -> str:
+        """Who acts at a command line: the account of the operating system."""
+        try:
+            return getpass.getuser()
+        except (KeyError, OSError):
+            return "unknown"
+
+    def run_operation(
+        self,
+        kind: str,
+        options: Mapping[str, Any],
+        wishes: Mapping[str, Any] | None = None,
+        **where: str,
+    ) -> runner.Outcome:
+        """Submit and run here and now, showing progress.
+
+        Args:
+            options: of the command line; ``--confirm`` is taken from them.
+            wishes: the operation's own options, as they are recorded.
+            where: ``source`` and ``target``.
+        """
+        operation, _ = runner.submit(
+            kind, actor=self.actor(), confirm=options.get("confirm") or "",
+            options=wishes, **where,
+        )  # fmt: skip
+        with self.console.progress() as listener:
+            return runner.run(operation, listener)
+
+    def confirm(self, question: str, kind: str, target: str, options: Mapping[str, Any]) -> None:
+        """Ask before something is replaced.
+
+        Raises:
+            ConfirmationError: nobody can be asked, or the answer was no.
+        """
+        if policy.needs_typed_name(kind, target) and options.get("confirm") != target:
+            raise ConfirmationError(
+                f"{target} is protected: writing to it needs its name typed.",
+                hint=f"If you mean it: --confirm {target}",
+            )
+        if not options["interactive"]:
+            return
+        if not sys.stdin.isatty():
+            raise ConfirmationError(
+                f"{question} Nobody is there to answer.", hint="Confirm it with --noinput"
+            )
+        if not self.console.ask(question):
+            raise ConfirmationError("Not confirmed; nothing was done.")
+
+
+def add_json_argument(parser: ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print one JSON object on stdout")
+
+
+def add_confirm_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "--noinput", "--no-input", action="store_false", dest="interactive", help="never prompt"
+    )
+    add_confirm_argument(parser)
+
+
+def add_confirm_argument(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "--confirm", metavar="ENV", help="the name of the protected environment to be written"
+    )
+
+
+def environment_option(options: Mapping[str, Any], key: str = "env") -> str:
+    """The environment an option names, or the active one. Raises UnknownEnvironmentError."""
+    return conf.resolve_environment(options.get(key))
+
+
+def operation_json(outcome: runner.Outcome) -> dict[str, Any]:
+    """``{"operation": …, "result": …}``."""
+    return {"operation": outcome.operation.to_json(), "result": dict(outcome.result)}
+
+
+def find_operation(operation_id: str) -> Operation:
+    """The operation of that id. Raises OperationNotFoundError."""
+    try:
+        return Operation.objects.get(pk=operation_id)
+    except Operation.DoesNotExist:
+        raise OperationNotFoundError(f"There is no operation {operation_id[:40]!r}.") from None
+
+
+def _exit_code(error: DbopsError) -> int:
+    if isinstance(error, UsageError):
+        return EXIT_USAGE
+    return EXIT_CANCELLED if isinstance(error, OperationCancelled) else EXIT_REFUSED
+
+
+def _control_unusable(error: DatabaseError) -> DbopsError:
+    return DbopsError(
+        f"The control database cannot be used: {str(error).splitlines()[0]}.",
+        hint="If this is a new installation: python manage.py migrate",
+    )

@@ -1,0 +1,311 @@
+"""The only way to execute an operation: policy → lock → journal → operation → outcome → unlock.
+
+The command calls :func:`run` inline, the worker calls it from a task: the same callable in both,
+and it raises in both.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from types import FrameType
+from typing import Any
+
+import psutil
+from django.db import IntegrityError, close_old_connections, transaction
+from django.utils import timezone
+
+from dbops import conf, journal, policy
+from dbops.exceptions import DbopsError, LockedError, OperationCancelled, PolicyError
+from dbops.kinds import KINDS, KindOfOperation
+from dbops.models import Operation, OperationLog
+from dbops.operations.context import Listener, OperationContext
+from dbops.postgres.locks import database_lock
+from skinspire.router import CONTROL
+
+HEARTBEAT_SECONDS = 2.0
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A finished operation and what it returned, JSON-ready."""
+
+    operation: Operation
+    result: Mapping[str, Any]
+
+
+def submit(
+    kind: str,
+    *,
+    source: str = "",
+    target: str = "",
+    actor: str,
+    door: str = "cli",
+    options: Mapping[str, Any] | None = None,
+    confirm: str = "",
+    request_key: str | None = None,
+    enqueue: Callable[[Operation], None] | None = None,
+) -> tuple[Operation, bool]:
+    """Record what is asked for, if the policy allows it.
+
+    Args:
+        enqueue: hands the operation to a queue in ``control``; row and task are written together,
+            so that no operation waits for a task nobody wrote.
+
+    Returns:
+        The operation, and False where ``request_key`` was seen before and this is the earlier one.
+
+    Raises:
+        PolicyError: refused; the refusal is journalled.
+    """
+    operation = Operation(
+        kind=kind, source=source, target=target, actor=actor, door=door,
+        options=dict(options or {}), request_key=request_key,
+    )  # fmt: skip
+    try:
+        policy.check_policy(operation, confirm=confirm)
+    except PolicyError as error:
+        journal.record(
+            "refused", actor=actor, kind=kind, source=source, target=target, reason=str(error)
+        )
+        raise
+    try:
+        with transaction.atomic(using=CONTROL):
+            operation.save(using=CONTROL, force_insert=True)
+            if enqueue:
+                enqueue(operation)
+    except IntegrityError:
+        if request_key is None:
+            raise
+        return Operation.objects.get(request_key=request_key), False
+    _journal("requested", operation, door=door)
+    return operation, True
+
+
+def run(operation: Operation, listener: Listener | None = None) -> Outcome:
+    """Execute a submitted operation in this thread.
+
+    Raises:
+        DbopsError: it failed; the row and the journal say why, and the target is as it was.
+    """
+    if not _claim(operation):
+        raise OperationCancelled(f"Operation {operation.id} is {operation.status}, not queued.")
+    kind = KINDS[operation.kind]
+    watch = _Watch(operation, listener)
+    try:
+        with watch.watching(), _locks(kind, operation):
+            result = kind.execute(operation, watch.context)
+    except BaseException as error:
+        _conclude_failure(operation, error)
+        raise
+    kind.keep(operation, result)
+    _conclude(operation, Operation.Status.SUCCEEDED, result=dict(result))
+    return Outcome(operation, result)
+
+
+def _claim(operation: Operation) -> bool:
+    """Take a queued operation; False where somebody else did or it was cancelled meanwhile."""
+    me = psutil.Process()
+    now = timezone.now()
+    taken = Operation.objects.filter(pk=operation.pk, status=Operation.Status.QUEUED).update(
+        status=Operation.Status.RUNNING, started_at=now, heartbeat_at=now,
+        host=socket.gethostname(), pid=me.pid, pid_started=me.create_time(),
+        attempt=operation.attempt + 1,
+    )  # fmt: skip
+    operation.refresh_from_db()
+    if taken:
+        _journal("started", operation)
+    return bool(taken)
+
+
+@contextmanager
+def _locks(kind: KindOfOperation, operation: Operation) -> Iterator[None]:
+    """The advisory locks on every database concerned, always in the same order."""
+    wanted = [(operation.target, True), (operation.source, False)]
+    if not kind.writes:
+        wanted = [(operation.target or operation.source, False)]
+    with ExitStack() as stack:
+        for environment, exclusive in sorted(pair for pair in wanted if pair[0]):
+            params = conf.database_params(environment)
+            try:
+                stack.enter_context(
+                    database_lock(params, operation=operation.id, exclusive=exclusive)
+                )
+            except LockedError as error:
+                raise LockedError(
+                    _holder_sentence(environment, str(error)),
+                    hint="Wait for it, or see it: python manage.py operations list",
+                ) from error
+        yield
+
+
+def _holder_sentence(environment: str, holder: str) -> str:
+    other = Operation.objects.filter(pk__in=holder.split(", ")).first()
+    if other is None or other.started_at is None:
+        return f"{environment} is held by operation {holder}."
+    since = other.started_at.isoformat(timespec="seconds")
+    return (
+        f"{environment} is held by {other.actor} ({other.get_kind_display().lower()} "
+        f"{other.route}, operation {other.id}) since {since}."
+    )
+
+
+class _Watch:
+    """Keeps the row alive while the operation runs: heartbeat, progress, cancel flag, steps."""
+
+    def __init__(self, operation: Operation, listener: Listener | None) -> None:
+        self._operation = operation
+        self._listener = listener
+        self._step = ""
+        self._progress: int | None = None
+        self._done = threading.Event()
+        self._lines: list[tuple[str, str]] = []
+        self._lock = threading.Lock()
+        self.context = OperationContext(
+            operation_id=operation.id,
+            actor=operation.actor,
+            on_step=self._on_step,
+            on_log=self._on_log,
+        )
+
+    def _on_step(self, label: str, done: int | None, total: int | None) -> None:
+        if label != self._step:
+            self._step = label
+            self._on_line("step", label)
+        self._progress = min(100, done * 100 // total) if done is not None and total else None
+        if self._listener:
+            self._listener(label, done, total)
+
+    def _on_log(self, message: str) -> None:
+        self._on_line("log", message)
+        if self._listener:
+            self._listener(message, None, None)
+
+    def _on_line(self, kind: str, text: str) -> None:
+        with self._lock:
+            self._lines.append((kind, text))
+
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        thread = threading.Thread(target=self._beat, daemon=True)
+        thread.start()
+        try:
+            with _signals_cancel(self.context):
+                yield
+        finally:
+            self._done.set()
+            thread.join()
+            self._write()
+
+    def _beat(self) -> None:
+        try:
+            while not self._done.wait(HEARTBEAT_SECONDS):
+                self._write()
+                if Operation.objects.filter(pk=self._operation.pk).exclude(
+                    cancel_requested_by=""
+                ):
+                    self.context.cancelled.set()
+        finally:
+            close_old_connections()
+
+    def _write(self) -> None:
+        with self._lock:
+            lines, self._lines = self._lines, []
+        OperationLog.objects.bulk_create(
+            OperationLog(operation=self._operation, kind=kind, text=text) for kind, text in lines
+        )
+        Operation.objects.filter(pk=self._operation.pk).update(
+            heartbeat_at=timezone.now(), step=self._step[:60], progress=self._progress
+        )
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM or SIGHUP, unwinding like Ctrl-C."""
+
+
+@contextmanager
+def _signals_cancel(context: OperationContext) -> Iterator[None]:
+    """Ctrl-C, TERM and HUP unwind the operation, which ends its children and drops what it built.
+
+    Once the swap has begun they come too late and are ignored for its milliseconds.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        if context.committing:
+            return
+        # The unwinding itself must not be interrupted: a second Ctrl-C would leave the scratch
+        # database behind.
+        for other in handled:
+            signal.signal(other, signal.SIG_IGN)
+        raise (KeyboardInterrupt if number == signal.SIGINT else Terminated)(number)
+
+    handled = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.signal(number, handle) for number in handled}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _conclude_failure(operation: Operation, error: BaseException) -> None:
+    status, code, hint = Operation.Status.FAILED, "failed", ""
+    message = str(error) or type(error).__name__
+    if isinstance(error, DbopsError):
+        code, hint = error.code, error.hint
+    if isinstance(error, (KeyboardInterrupt, OperationCancelled)):
+        status, code = Operation.Status.CANCELLED, "cancelled"
+        message = "Cancelled; the target is as it was."
+    _conclude(operation, status, error_code=code, error=message, hint=hint)
+
+
+def _conclude(operation: Operation, status: str, **fields: Any) -> None:
+    operation.status = status
+    operation.finished_at = timezone.now()
+    for name, value in fields.items():
+        setattr(operation, name, value)
+    operation.save(using=CONTROL, update_fields=["status", "finished_at", *fields])
+    _journal(status, operation, error=operation.error, result=operation.result)
+
+
+def _journal(event: str, operation: Operation, **details: Any) -> None:
+    journal.record(
+        event, actor=operation.actor, operation=operation.id, kind=operation.kind,
+        source=operation.source, target=operation.target, **details,
+    )  # fmt: skip
+
+
+def request_cancel(operation: Operation, *, actor: str) -> Operation:
+    """Ask an operation to stop. A queued one is cancelled at once, a running one when it looks."""
+    journal.record("cancel_requested", actor=actor, operation=operation.id)
+    Operation.objects.filter(pk=operation.pk, status__in=Operation.ACTIVE).update(
+        cancel_requested_by=actor or "unknown"
+    )
+    cancelled = Operation.objects.filter(pk=operation.pk, status=Operation.Status.QUEUED).update(
+        status=Operation.Status.CANCELLED, finished_at=timezone.now(), error_code="cancelled",
+        error="Cancelled before it began.",
+    )  # fmt: skip
+    operation.refresh_from_db()
+    if cancelled:
+        _journal("cancelled", operation)
+    return operation
+
+
+def wait_for_end(operation: Operation, seconds: float) -> Operation:
+    """Look at the row until it is no longer active or ``seconds`` have passed."""
+    deadline = time.monotonic() + seconds
+    while operation.is_active and time.monotonic() < deadline:
+        time.sleep(0.2)
+        operation.refresh_from_db()
+    return operation
+
+
