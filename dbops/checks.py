@@ -8,6 +8,7 @@ from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, register
 
 from dbops.conf import EMBEDDED
+from dbops.postgres.stamp import SCHEMA
 from skinspire import variables
 
 _HINTS = {
@@ -38,9 +39,26 @@ def check_variables(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
 
 
 @register(Tags.security)
+def check_roles(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    """dbops.E005: a role that bears the name of our schema."""
+    # PostgreSQL's default search_path begins with "$user": with such a role every table Django
+    # makes would land in our schema, which backups' counts and triggers leave out.
+    named_alike = sorted(
+        alias for alias, database in settings.DATABASES.items() if database.get("USER") == SCHEMA
+    )
+    return [
+        Error(
+            f"The role of {alias} is called {SCHEMA}, like the schema Skinspire keeps for itself.",
+            hint="Connect as a role of another name.", id="dbops.E005",
+        )
+        for alias in named_alike
+    ]  # fmt: skip
+
+
+@register(Tags.security)
 def check_production(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
     """dbops.E010–E013: a production that would be open to anyone."""
-    if settings.ENVIRONMENT.name != "prod":
+    if settings.ENVIRONMENT.name != "prod" or settings.CONFIGURATION_ERROR:
         return []
     found: list[CheckMessage] = []
     if settings.DEBUG:
@@ -48,7 +66,7 @@ def check_production(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
             "DEBUG is on in production: error pages would show settings and patient data.",
             hint="Remove DEBUG from the environment and from .env.", id="dbops.E010",
         ))  # fmt: skip
-    if is_weak(settings.SECRET_KEY):
+    if settings.SECRET_KEY_IS_PASSING or is_weak(settings.SECRET_KEY):
         found.append(Error(
             "SECRET_KEY is missing or weak: sessions, tokens and backups could be forged.",
             hint="python -c 'import secrets; print(secrets.token_urlsafe(48))' makes a good one.",

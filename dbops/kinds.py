@@ -21,13 +21,17 @@ from dbops.backups.manifest import Manifest
 from dbops.models import Backup, Operation
 from dbops.operations.backup import BackupRequest, backup_database
 from dbops.operations.context import OperationContext
-from dbops.operations.copy import CopyRequest, copy_database
+from dbops.operations.copy import CopyRequest, copy_database, plan_copy
 from dbops.operations.maintenance import InitRequest, init_db
 from dbops.operations.restore import RestoreRequest, restore_database
 from dbops.operations.triggers import ApplyTriggersRequest, apply_base_triggers, apply_triggers
 from dbops.operations.undo import UndoRequest, undo_operation
 
 Result = Mapping[str, Any]
+
+
+def _see_nothing(operation: Operation) -> None:
+    """Most operations find out for themselves, under their lock."""
 
 
 def _keep_nothing(operation: Operation, result: Result) -> None:
@@ -40,6 +44,8 @@ class KindOfOperation:
 
     execute: Callable[[Operation, OperationContext], Result]
     writes: bool = True
+    look: Callable[[Operation], object] = _see_nothing
+    """Looks before the locks are taken; raises what would stop the operation anyway."""
     keep: Callable[[Operation, Result], None] = _keep_nothing
 
 
@@ -122,8 +128,16 @@ def _mark_verified(operation: Operation, result: Result) -> None:
 
 
 def _copy(operation: Operation, context: OperationContext) -> Result:
-    return asdict(copy_database(copy_request(operation.source, operation.target,
-                                             operation.options), context))  # fmt: skip
+    return asdict(copy_database(_copy_request(operation), context))
+
+
+def _look_at_copy(operation: Operation) -> object:
+    # One database under two names would otherwise find its own lock on the source in its way.
+    return plan_copy(_copy_request(operation))
+
+
+def _copy_request(operation: Operation) -> CopyRequest:
+    return copy_request(operation.source, operation.target, operation.options)
 
 
 def copy_request(source: str, target: str, options: Mapping[str, Any]) -> CopyRequest:
@@ -180,7 +194,7 @@ def _init(operation: Operation, context: OperationContext) -> Result:
 KINDS: Mapping[str, KindOfOperation] = {
     Operation.Kind.BACKUP: KindOfOperation(_backup, writes=False),
     Operation.Kind.RESTORE: KindOfOperation(_restore, keep=_mark_verified),
-    Operation.Kind.COPY: KindOfOperation(_copy),
+    Operation.Kind.COPY: KindOfOperation(_copy, look=_look_at_copy),
     Operation.Kind.UNDO: KindOfOperation(_undo),
     Operation.Kind.TRIGGERS: KindOfOperation(_triggers),
     Operation.Kind.INIT: KindOfOperation(_init),

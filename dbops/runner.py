@@ -99,6 +99,7 @@ def run(operation: Operation, listener: Listener | None = None) -> Outcome:
     kind = KINDS[operation.kind]
     watch = _Watch(operation, listener)
     try:
+        kind.look(operation)
         with watch.watching(), _locks(kind, operation):
             result = kind.execute(operation, watch.context)
     except BaseException as error:

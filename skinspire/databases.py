@@ -7,7 +7,7 @@ from typing import Any
 
 import environ
 
-from dbops.postgres.embedded import EmbeddedServer
+from dbops.postgres.embedded import ROLE, EmbeddedServer
 from skinspire.environment import ENVIRONMENTS
 
 POSTGRESQL = "django.db.backends.postgresql"
@@ -46,7 +46,7 @@ def embedded_database(home: Path, name: str) -> dict[str, Any]:
         "NAME": name,
         "HOST": "127.0.0.1",
         "PORT": str(known.port) if known else "1",
-        "USER": "skinspire",
+        "USER": ROLE,
         "PASSWORD": known.password if known else "",
         EMBEDDED: True,
     }

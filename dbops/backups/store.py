@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import IO, Any, Protocol
 
 from dbops.backups.manifest import MAX_BYTES, SUFFIX, Manifest, decode_manifest, encode_manifest
-from dbops.exceptions import BackupInvalidError, BackupNotFoundError, StorageWriteError
+from dbops.exceptions import BackupInvalidError, BackupNotFoundError, StorageWriteError, UsageError
 from dbops.postgres.process import CHUNK
 
 _NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,199}$")
@@ -174,9 +174,13 @@ class BackupStore:
         self.storage.delete(name)
 
     def forget(self, name: str) -> None:
-        """Remove an archive that never got its manifest; a sealed one is left alone."""
-        if not self.storage.exists(name + SUFFIX):
-            self.storage.delete(name)
+        """Remove an archive that never got its manifest; a sealed one is left alone.
+
+        Called while an error is on its way: a storage that cannot even delete must not hide it.
+        """
+        with suppress(OSError):
+            if not self.storage.exists(name + SUFFIX):
+                self.storage.delete(name)
 
     def leftovers(self) -> dict[str, str]:
         """Files of unfinished backups: {file name: operation id}."""
@@ -201,6 +205,15 @@ def check_name(name: str) -> None:
     """
     if not _NAME.match(name):
         raise BackupNotFoundError(f"There is no backup named {name[:100]!r}.")
+
+
+def check_new_name(name: str) -> None:
+    """The same for a name somebody wishes for a new backup. Raises UsageError."""
+    if not _NAME.match(name):
+        raise UsageError(
+            f"{name[:100]!r} is no name for a backup.",
+            hint="Letters, digits, dots, dashes and underscores, 200 at most, no directory.",
+        )
 
 
 def read_chunks(file: IO[bytes]) -> Iterator[bytes]:

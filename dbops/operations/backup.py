@@ -11,8 +11,8 @@ from pathlib import Path
 
 from dbops.backups.codec import Meter, compress
 from dbops.backups.manifest import Manifest
-from dbops.backups.store import BackupStore
-from dbops.exceptions import BackupInvalidError
+from dbops.backups.store import BackupStore, check_new_name
+from dbops.exceptions import BackupInvalidError, ToolError
 from dbops.operations.context import OperationContext
 from dbops.operations.guards import Endpoint, check_stamp, inspect_endpoint, require_existing
 from dbops.postgres import archive, catalog
@@ -67,12 +67,13 @@ def backup_database(request: BackupRequest, context: OperationContext) -> Backup
         ToolError: pg_dump failed. StorageWriteError: the storage did. Nothing of it is kept.
     """
     began = datetime.now(UTC)
+    name = request.name or _name(request, context, began)
+    check_new_name(name)
     with session(request.database.with_database(MAINTENANCE)) as control:
         endpoint = inspect_endpoint(control, request.database, request.environment)
     require_existing(endpoint)
     check_stamp(endpoint, writing=False)
     pg_dump = find_tool("pg_dump", endpoint.server.major, request.pg_bin)
-    name = request.name or _name(request, context, began)
     meter = Meter()
     with exported_snapshot(request.database, application=context.application) as snapshot:
         dumped = _dump(request, context, pg_dump, snapshot, endpoint, name, meter)
@@ -129,10 +130,26 @@ def _dump(
             chunks = compress(_dumped_chunks(child, context, total))
             request.store.write(name, meter.watch(chunks), operation=context.operation_id)
             return counting.result()
-        except BaseException:
+        except BaseException as error:
             snapshot.connection.cancel()
             request.store.forget(name)
+            if isinstance(error, ToolError):
+                _name_locked_tables(request, error)
             raise
+
+
+def _name_locked_tables(request: BackupRequest, error: ToolError) -> None:
+    """pg_dump locks all tables in one statement and cannot say on which of them it waited."""
+    if "timeout" not in str(error):
+        return
+    with session(request.database) as connection:
+        locked = catalog.exclusively_locked(connection)
+    if locked:
+        raise ToolError(
+            f"pg_dump waited {archive.LOCK_WAIT_MS / 1000:.0f} s for {', '.join(locked)}, which "
+            f"another session has locked.",
+            hint="Let that session end, then run the backup again.",
+        ) from error
 
 
 def _dumped_chunks(

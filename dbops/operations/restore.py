@@ -187,7 +187,7 @@ def _restore_script(
     request: RestoreRequest, context: OperationContext, endpoint: Endpoint, path: Path
 ) -> RestoreResult:
     context.step("check")
-    check_script(lambda: open_script(path), path.name)
+    check_script(lambda: open_script(path), path.name, poll=context.check_cancelled)
     with building(endpoint, context) as replacement:
         context.step("create")
         replacement.create_empty()
@@ -199,6 +199,7 @@ def _restore_script(
                 connection,
                 server_major=endpoint.server.major,
                 poll=context.check_cancelled,
+                name=path.name,
             )
             connection.commit()
         return _finish(replacement, context, path.name, None)

@@ -192,3 +192,15 @@ def applied_migrations(connection: Connection) -> list[str]:
         return []
     rows = fetch_all(connection, "SELECT app, name FROM public.django_migrations ORDER BY id")
     return [f"{app}.{name}" for app, name in rows]
+
+
+def exclusively_locked(connection: Connection) -> list[str]:
+    """Tables of this database on which somebody else holds a lock that stops even readers."""
+    rows = fetch_all(
+        connection,
+        """SELECT DISTINCT l.relation::regclass::text FROM pg_locks l
+            WHERE l.locktype = 'relation' AND l.mode = 'AccessExclusiveLock' AND l.granted
+              AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+              AND l.pid <> pg_backend_pid() AND l.relation >= 16384 ORDER BY 1""",
+    )
+    return [name for (name,) in rows]

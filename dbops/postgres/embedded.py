@@ -29,7 +29,9 @@ from dbops.postgres.process import RunAs, run
 from dbops.postgres.tools import tool_major, wheel_directories
 
 SUPERUSER = "postgres"
-ROLE = "skinspire"
+ROLE = "skinspire_app"
+"""Not ``skinspire``: PostgreSQL's default search_path begins with a schema named like the role,
+and so every new table would land in our own schema."""
 _FAR_HOME = Path("/var/lib/skinspire")
 _NOT_RUNNING = 3  # pg_ctl status: no server running
 _NO_DIRECTORY = 4  # pg_ctl status: not a data directory

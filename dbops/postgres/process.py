@@ -34,6 +34,7 @@ CHUNK = 1 << 18
 """Bytes moved at once between a child and us."""
 _POLL_SECONDS = 0.2
 _STDERR_LINES = 200
+_INHERITED = {"PATH", "HOME", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "LD_LIBRARY_PATH"}
 _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None) if sys.platform == "linux" else None
 
@@ -82,8 +83,9 @@ def _die_with_parent() -> None:
 
 
 def _child_environment(params: ConnectionParams | None) -> dict[str, str]:
-    # A PGOPTIONS or PGSERVICE of the caller's shell would silently redirect the tool.
-    inherited = {key: value for key, value in os.environ.items() if not key.startswith("PG")}
+    # Not ours as it is: it may hold database URLs, which every account that may read
+    # /proc/<pid>/environ would see, and a PGOPTIONS or PGSERVICE would redirect the tool.
+    inherited = {key: value for key, value in os.environ.items() if key in _INHERITED}
     environment = inherited | {"LC_MESSAGES": "C", "PGCONNECT_TIMEOUT": "10"}
     return environment | (params.libpq_environment() if params else {})
 

@@ -192,6 +192,7 @@ class _StatementReader:
         self._depth = 0
         self._in_body = False
         self._escaped_end = -1
+        self._unsure = 0
 
     def read(self) -> Statement:
         source, at = self._source, self._start
@@ -206,8 +207,12 @@ class _StatementReader:
         return self._finish(len(source.buffer))
 
     def _past_plain(self, at: int) -> int:
-        skip = not self._noting and self._escaped_end < 0
-        return self._source.past_plain(at) if skip else at
+        if self._noting or self._escaped_end >= 0 or at < self._unsure:
+            return at
+        end, sure = self._source.past_plain(at)
+        # What was looked at in vain is not looked at again, or a long row would cost its square.
+        self._unsure = 0 if sure else end
+        return end if sure else at
 
     def _finish(self, end: int) -> Statement:
         source = self._source

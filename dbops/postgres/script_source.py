@@ -128,11 +128,11 @@ class ScriptSource:
             at = token.start() if token else max(at, len(self.buffer) - 1)
             self.more()
 
-    def past_plain(self, at: int) -> int:
-        """Where the plain part ends; `at` itself where the buffer ends too soon to be sure."""
+    def past_plain(self, at: int) -> tuple[int, bool]:
+        """Where the plain part ends, and whether enough of the buffer follows to be sure of it."""
         plain = _PLAIN.match(self.buffer, at)
         end = plain.end() if plain else at
-        return end if self.finished or end + 2 <= len(self.buffer) else at
+        return end, self.finished or end + 2 <= len(self.buffer)
 
     def end_of_remark(self, at: int) -> int:
         while not (end := _LINE_END.search(self.buffer, at)) and not self.finished:

@@ -1,5 +1,6 @@
 """``demo``: everything on the embedded server with sample data, then the console."""
 
+import os
 import sys
 import time
 from argparse import ArgumentParser
@@ -42,7 +43,7 @@ class Command(DbopsCommand):
         return round(seconds, 3)
 
     def _serve(self, port: int, password: str) -> None:
-        environment = {"SKINSPIRE_ENV": demo.CONSOLE_ENVIRONMENT}
+        environment = {**os.environ, "SKINSPIRE_ENV": demo.CONSOLE_ENVIRONMENT}
         manage = str(settings.BASE_DIR / "manage.py")
         gunicorn = [
             sys.executable, "-m", "gunicorn", "skinspire.wsgi", f"--bind=127.0.0.1:{port}",

@@ -1,0 +1,111 @@
+"""Which environment is active, and that nothing unknown ever becomes dev."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from skinspire.databases import MalformedUrl, database_from_url
+from skinspire.environment import (
+    FILE_NAME,
+    UnknownEnvironment,
+    discover_environment,
+    normalize_environment,
+)
+
+ROOT = Path(__file__).parents[1]
+GOOD_KEY = "x9" + "Kd7_qLw2-ZrTb5Yh8Nc3Mv6Gf1Js4Pe0Ua" * 2
+PROD = {
+    "SKINSPIRE_ENV": "prod", "SECRET_KEY": GOOD_KEY, "ALLOWED_HOSTS": "db.example.org",
+    "PROD_DATABASE_URL": "postgresql://a:b@db.example.org/prod",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [("dev", "dev"), ("Development", "dev"), (" TESTING ", "test"), ("production", "prod")],
+)
+def test_spellings(name: str, expected: str) -> None:
+    assert normalize_environment(name) == expected
+
+
+@pytest.mark.parametrize("name", ["", "develpment", "prod2", "dev;", "тест", "dev\0", "x" * 10**6])
+def test_unknown_is_an_error(name: str) -> None:
+    with pytest.raises(UnknownEnvironment) as caught:
+        normalize_environment(name)
+    assert len(str(caught.value)) < 200
+
+
+def test_order_of_sources(tmp_path: Path) -> None:
+    assert discover_environment(tmp_path, {}).name == "dev"
+    assert discover_environment(tmp_path, {"DJANGO_ENV": "prod"}).name == "prod"
+    (tmp_path / FILE_NAME).write_text("testing\n")
+    assert discover_environment(tmp_path, {"DJANGO_ENV": "prod"}).name == "test"
+    found = discover_environment(tmp_path, {"SKINSPIRE_ENV": "prod", "DJANGO_ENV": "dev"})
+    assert (found.name, found.source) == ("prod", "SKINSPIRE_ENV")
+    (tmp_path / FILE_NAME).write_text("nonsense")
+    with pytest.raises(UnknownEnvironment):
+        discover_environment(tmp_path, {"DJANGO_ENV": "prod"})
+
+
+@pytest.mark.parametrize(
+    "url", ["nonsense", "mysql://a:canary@h/d", "postgresql://a:canary@h:port/d",
+            "postgresql://a:canary@h/", "sqlite:///x"],
+)  # fmt: skip
+def test_malformed_urls_name_the_variable_and_no_value(url: str) -> None:
+    with pytest.raises(MalformedUrl) as caught:
+        database_from_url("DEV_DATABASE_URL", url)
+    assert "DEV_DATABASE_URL" in str(caught.value)
+    assert "canary" not in str(caught.value)
+
+
+def _check(home: Path, variables: dict[str, str], *options: str) -> subprocess.CompletedProcess[str]:
+    kept = {key: os.environ[key] for key in ("PATH", "HOME") if key in os.environ}
+    return subprocess.run(
+        [sys.executable, "manage.py", "check", *options], cwd=ROOT, capture_output=True, text=True,
+        env={**kept, "SKINSPIRE_HOME": str(home), **variables}, check=False,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("change", "identifier"),
+    [
+        ({"SKINSPIRE_ENV": "prodd"}, "dbops.E001"),
+        ({"PROD_DATABASE_URL": "postgresql://a:canary@h:x/d"}, "dbops.E002"),
+        ({"PROD_DATABASE_URL_FILE": "/nowhere"}, "dbops.E003"),
+        ({"DBOPS_ALLOW_COPY_TO_PROD": "perhaps"}, "dbops.E004"),
+        ({"PROD_DATABASE_URL": "postgresql://skinspire:b@h/d"}, "dbops.E005"),
+        ({"DEBUG": "true"}, "dbops.E010"),
+        ({"SECRET_KEY": ""}, "dbops.E011"),
+        ({"SECRET_KEY": "changeme"}, "dbops.E011"),
+        ({"ALLOWED_HOSTS": "*"}, "dbops.E012"),
+        ({"ALLOWED_HOSTS": ""}, "dbops.E012"),
+        ({"PROD_DATABASE_URL": ""}, "dbops.E013"),
+    ],
+)
+def test_each_check_has_a_hint_and_stops_commands(
+    tmp_path: Path, change: dict[str, str], identifier: str
+) -> None:
+    done = _check(tmp_path, PROD | change)
+    assert done.returncode == 1
+    assert identifier in done.stderr
+    assert "HINT" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "canary" not in done.stderr
+
+
+def test_a_complete_production_passes(tmp_path: Path) -> None:
+    done = _check(tmp_path, PROD, "--deploy", "--fail-level", "WARNING")
+    assert done.returncode == 0, done.stderr
+
+
+def test_secrets_come_from_files(tmp_path: Path) -> None:
+    secret = tmp_path / "url"
+    secret.write_text("postgresql://a:b@db.example.org/prod\n")
+    variables = {key: value for key, value in PROD.items() if key != "PROD_DATABASE_URL"}
+    done = _check(tmp_path, variables | {"PROD_DATABASE_URL_FILE": str(secret)})
+    assert done.returncode == 0, done.stderr

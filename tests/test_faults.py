@@ -1,0 +1,389 @@
+"""Faults that must do no harm: the target unchanged, nothing left behind, the journal says why."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+
+import pytest
+
+from dbops.postgres.connection import fetch_value, session
+from tests.installation import Installation
+
+
+@pytest.fixture
+def prepared(installation: Installation) -> Installation:
+    """test holds two tables; its one backup is ``prepared.variables['BACKUP']``."""
+    installation.result("init_db", "--env", "test")
+    installation.sql(
+        "test",
+        """CREATE TABLE public.patients AS
+           SELECT g AS id, md5(g::text) AS name FROM generate_series(1, 60000) g;
+           CREATE TABLE public.notes AS SELECT 1 AS id, 'ä' AS note""",
+    )
+    installation.variables["BACKUP"] = installation.result("dbbackup", "-d", "test")["name"]
+    return installation
+
+
+def _assert_unharmed(installation: Installation, before: dict[str, str]) -> None:
+    """STD of the fault list: same target, no scratch database, no partial file, no lock."""
+    assert installation.hashes("test") == before
+    assert [name for name in installation.scratch() if "incoming" in name] == []
+    assert list((installation.home / "backups").glob(".*.partial")) == []
+    with session(installation.server.superuser) as control:
+        locks = fetch_value(
+            control,
+            """SELECT count(*) FROM pg_locks l JOIN pg_stat_activity a USING (pid)
+                WHERE l.locktype = 'advisory' AND a.application_name LIKE 'skinspire operation %%'
+                  AND l.objid::bigint = %s::bigint & 4294967295""",
+            [_key(installation.databases["test"].database)],
+        )
+    assert locks == 0
+
+
+def _key(database: str) -> int:
+    from dbops.postgres.locks import _key as key
+
+    return key(database)
+
+
+def _truncate(data: bytearray) -> bytearray:
+    return data[: len(data) * 6 // 10]
+
+
+def _flip(data: bytearray) -> bytearray:
+    data[len(data) // 2] ^= 0x10
+    return data
+
+
+@pytest.mark.parametrize("damage", [_truncate, _flip], ids=["truncated", "bit flipped"])
+def test_a_damaged_backup_is_refused(
+    prepared: Installation, damage: Callable[[bytearray], bytearray]
+) -> None:
+    file = prepared.home / "backups" / prepared.variables["BACKUP"]
+    file.write_bytes(damage(bytearray(file.read_bytes())))
+    before = prepared.hashes("test")
+    error = prepared.refused("dbrestore", "-d", "test", "-i", file.name, "--noinput")
+    assert error["code"] == "backup_invalid"
+    _assert_unharmed(prepared, before)
+    last = prepared.result("operations")["operations"][0]
+    assert (last["kind"], last["status"]) == ("restore", "failed")
+
+
+def test_truncated_at_every_five_per_cent(prepared: Installation, tmp_path: Path) -> None:
+    """Given by path, with no manifest to tell: still nothing half-restored takes its place."""
+    if prepared.server.major != 18:
+        pytest.skip("the same code for every server; one is enough for twenty restores")
+    whole = (prepared.home / "backups" / prepared.variables["BACKUP"]).read_bytes()
+    before = prepared.hashes("test")
+    for percent in range(0, 100, 20):
+        cut = tmp_path / f"cut-{percent}.dump.zst"
+        cut.write_bytes(whole[: len(whole) * percent // 100])
+        prepared.refused("dbrestore", "-d", "test", "-I", str(cut), "--noinput")
+    _assert_unharmed(prepared, before)
+
+
+@pytest.mark.parametrize("change", ["removed", "edited", "rehashed"])
+def test_a_forged_manifest_is_refused(prepared: Installation, change: str) -> None:
+    file = prepared.home / "backups" / prepared.variables["BACKUP"]
+    manifest = file.with_name(file.name + ".metadata")
+    if change == "removed":
+        manifest.unlink()
+    else:
+        content = json.loads(manifest.read_text())
+        if change == "edited":
+            content["environment"] = "prod"
+        else:
+            import hashlib
+
+            file.write_bytes(file.read_bytes()[::-1])
+            content["sha256"] = hashlib.sha256(file.read_bytes()).hexdigest()
+        manifest.write_text(json.dumps(content))
+    before = prepared.hashes("test")
+    error = prepared.refused("dbrestore", "-d", "test", "-i", file.name, "--noinput")
+    assert error["code"] in ("backup_invalid", "backup_not_found")
+    _assert_unharmed(prepared, before)
+
+
+def test_kill_9_while_loading_leaves_the_target_and_a_sweep_clears_up(
+    prepared: Installation,
+) -> None:
+    _make_loading_slow(prepared)
+    before = prepared.hashes("test")
+    process = prepared.start("dbrestore", "-d", "test", "-i", prepared.variables["BACKUP"],
+                             "--noinput")  # fmt: skip
+    _wait_for(lambda: any("incoming" in name for name in prepared.scratch()))
+    time.sleep(0.5)
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate()
+    assert prepared.hashes("test") == before
+    swept = prepared.result("operations", "sweep")
+    assert len(swept["interrupted"]) == 1
+    _assert_unharmed(prepared, before)
+    assert prepared.result("operations")["operations"][0]["status"] == "interrupted"
+    assert _tools_of(process.pid) == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("kind", ["dbbackup", "dbrestore"])
+def test_signals_end_everything_and_say_cancelled(
+    prepared: Installation, number: signal.Signals, kind: str
+) -> None:
+    if kind == "dbrestore":
+        _make_loading_slow(prepared)
+    before = prepared.hashes("test")
+    backups = prepared.result("listbackups")["backups"]
+    command = ["dbbackup", "-d", "test"]
+    if kind == "dbrestore":
+        command = ["dbrestore", "-d", "test", "-i", prepared.variables["BACKUP"], "--noinput"]
+    with _locked(prepared) if kind == "dbbackup" else nullcontext():
+        process = prepared.start(*command)
+        tool = "pg_dump" if kind == "dbbackup" else "pg_restore"
+        _wait_for(lambda: _tools_of(process.pid, tool) != [])
+        time.sleep(0.3)
+        os.kill(process.pid, number)
+        _, err = process.communicate(timeout=30)
+    assert process.returncode == (130 if number == signal.SIGINT else 143), err
+    assert "Traceback" not in err
+    assert _tools_of(process.pid) == []
+    _assert_unharmed(prepared, before)
+    assert prepared.result("operations")["operations"][0]["status"] == "cancelled"
+    assert prepared.result("listbackups")["backups"] == backups
+
+
+def test_a_locked_table_is_named_after_ten_seconds(prepared: Installation) -> None:
+    if prepared.server.major != 18:
+        pytest.skip("ten seconds once are enough")
+    with _locked(prepared):
+        error = prepared.refused("dbbackup", "-d", "test")
+    assert "notes" in error["message"]
+    _assert_unharmed(prepared, prepared.hashes("test"))
+
+
+def test_operations_cancel_stops_a_running_restore(prepared: Installation) -> None:
+    _make_loading_slow(prepared)
+    before = prepared.hashes("test")
+    process = prepared.start("dbrestore", "-d", "test", "-i", prepared.variables["BACKUP"],
+                             "--noinput")  # fmt: skip
+    _wait_for(lambda: _tools_of(process.pid, "pg_restore") != [])
+    running = prepared.result("operations")["operations"][0]
+    answer = prepared.run("operations", "cancel", running["id"], "--json").json
+    assert answer["operation"]["status"] == "cancelled"
+    process.communicate(timeout=30)
+    assert process.returncode == 130
+    _assert_unharmed(prepared, before)
+
+
+def test_the_server_stopped_in_mid_restore(prepared: Installation) -> None:
+    """The connections die as with a postmaster killed; the next run succeeds."""
+    _make_loading_slow(prepared)
+    before = prepared.hashes("test")
+    process = prepared.start("dbrestore", "-d", "test", "-i", prepared.variables["BACKUP"],
+                             "--noinput")  # fmt: skip
+    _wait_for(lambda: _tools_of(process.pid, "pg_restore") != [])
+    prefix = prepared.databases["test"].database + "__incoming"
+    with session(prepared.server.superuser) as control, control.cursor() as cursor:
+        cursor.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname LIKE %s",
+            [prefix + "%"],
+        )
+    process.communicate(timeout=60)
+    assert process.returncode == 1
+    _assert_unharmed(prepared, before)
+
+
+def test_urls_swapped_by_mistake_are_refused_by_the_stamp(prepared: Installation) -> None:
+    prepared.result("init_db", "--env", "prod", "--confirm", "prod")
+    prepared.databases["test"], prepared.databases["prod"] = (
+        prepared.databases["prod"], prepared.databases["test"],
+    )  # fmt: skip
+    before = prepared.hashes("test")
+    for command in (
+        ["dbrestore", "-d", "test", "-i", prepared.variables["BACKUP"], "--noinput"],
+        ["copy_db", "test", "dev", "--noinput"],
+        ["apply_triggers", "--env", "test"],
+        ["init_db", "--env", "test", "--adopt"],
+        ["dbbackup", "-d", "test"],
+    ):
+        assert prepared.refused(*command)["code"] == "stamp_mismatch", command
+    assert prepared.hashes("test") == before
+
+
+def test_one_database_under_two_names_is_refused_by_identity(prepared: Installation) -> None:
+    from dataclasses import replace
+
+    prepared.databases["dev"] = replace(prepared.databases["test"], host="localhost")
+    error = prepared.refused("copy_db", "test", "dev", "--noinput")
+    assert error["code"] == "same_database"
+
+
+def test_protected_environments_ask_for_their_name(prepared: Installation) -> None:
+    prepared.result("init_db", "--env", "prod", "--confirm", "prod")
+    name = prepared.variables["BACKUP"]
+    for command in (
+        ["dbrestore", "-d", "prod", "-i", name, "--noinput"],
+        ["apply_triggers", "--env", "prod", "--noinput"],
+        ["init_db", "--env", "prod", "--noinput"],
+    ):
+        assert prepared.refused(*command)["code"] == "not_confirmed", command
+        assert prepared.refused(*command, "--confirm", "test")["code"] == "not_confirmed"
+    error = prepared.refused("copy_db", "test", "prod", "--noinput", "--confirm", "prod")
+    assert error["code"] == "refused"
+    unmasked = prepared.refused("copy_db", "prod", "dev", "--noinput")
+    assert "unmasked" in unmasked["message"]
+    prepared.result("dbrestore", "-d", "prod", "-i", name, "--noinput", "--confirm", "prod")
+    assert prepared.hashes("prod") == prepared.hashes("test")
+
+
+def test_tables_without_a_stamp_are_taken_in_only_when_asked(installation18: Installation) -> None:
+    installation18.sql("dev", "CREATE TABLE public.mine AS SELECT 1 AS id")
+    assert installation18.refused("init_db", "--env", "dev")["code"] == "stamp_mismatch"
+    assert installation18.refused("apply_triggers", "--env", "dev")["code"] == "stamp_mismatch"
+    assert installation18.result("init_db", "--env", "dev", "--adopt")["adopted"] is True
+    installation18.result("apply_triggers", "--env", "dev")
+
+
+def test_the_second_of_two_hears_who_holds_the_target(prepared: Installation) -> None:
+    _make_loading_slow(prepared)
+    command = ["dbrestore", "-d", "test", "-i", prepared.variables["BACKUP"], "--noinput"]
+    first = prepared.start(*command)
+    _wait_for(lambda: _tools_of(first.pid, "pg_restore") != [])
+    error = prepared.refused(*command)
+    backup = prepared.refused("dbbackup", "-d", "test")
+    os.kill(first.pid, signal.SIGTERM)
+    first.communicate()
+    for refused in (error, backup):
+        assert refused["code"] == "locked"
+        assert "restore test" in refused["message"]
+        assert "since" in refused["message"]
+
+
+def test_no_secret_shows_anywhere(prepared: Installation) -> None:
+    """The password is in no argument, no process environment of a tool, no file of ours."""
+    _make_loading_slow(prepared)
+    password = prepared.server.params.password
+    process = prepared.start("dbrestore", "-d", "test", "-i", prepared.variables["BACKUP"],
+                             "--noinput")  # fmt: skip
+    _wait_for(lambda: _tools_of(process.pid, "pg_restore") != [])
+    for pid in _tools_of(process.pid, "pg_restore"):
+        for part in ("cmdline", "environ"):
+            assert password.encode() not in Path(f"/proc/{pid}/{part}").read_bytes()
+    os.kill(process.pid, signal.SIGTERM)
+    out, err = process.communicate()
+    assert password not in out + err
+    for file in prepared.home.rglob("*"):
+        if file.is_file():
+            assert password.encode() not in file.read_bytes(), file
+
+
+def test_a_wrong_password_and_a_dead_server_are_one_sentence(installation18: Installation) -> None:
+    installation18.variables["DEV_DATABASE_URL"] = "postgresql://a:canary@127.0.0.1:1/x"
+    answer = installation18.run("dbbackup", "-d", "dev", code=1)
+    assert "Cannot connect" in answer.err
+    assert "canary" not in answer.out + answer.err
+
+
+def test_a_read_only_storage_is_named(installation18: Installation) -> None:
+    installation18.result("init_db", "--env", "dev")
+    blocked = installation18.home / "backups"
+    blocked.write_text("a file where the directory should be")
+    error = installation18.refused("dbbackup", "-d", "dev")
+    assert error["code"] == "storage"
+
+
+def test_disk_full_fails_the_backup_and_leaves_nothing(installation18: Installation) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("mounting a small disk needs root")
+    installation = installation18
+    installation.result("init_db", "--env", "dev")
+    installation.sql(
+        "dev",
+        """CREATE TABLE public.noise AS SELECT md5(random()::text) AS x
+             FROM generate_series(1, 200000)""",
+    )
+    storage = installation.home / "backups"
+    storage.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=1m", "none", str(storage)], check=False
+    )
+    if mounted.returncode:
+        pytest.skip("mounting is not allowed here")
+    try:
+        error = installation.refused("dbbackup", "-d", "dev")
+        assert error["code"] == "storage"
+        assert "No space left" in error["message"]
+        assert list(storage.iterdir()) == []
+    finally:
+        subprocess.run(["umount", str(storage)], check=True)
+
+
+def test_newer_archives_are_refused_with_both_versions(
+    installation: Installation, installation18: Installation, tmp_path: Path
+) -> None:
+    if installation.server.major == 18:
+        pytest.skip("needs the older server")
+    installation18.result("init_db", "--env", "dev")
+    name = installation18.result("dbbackup", "-d", "dev")["name"]
+    error = installation.refused(
+        "dbrestore", "-d", "dev", "-I", str(installation18.home / "backups" / name), "--noinput"
+    )
+    assert error["code"] == "version_mismatch"
+    installation.variables["SKINSPIRE_PG_BIN"] = str(_bin(18))
+    installation.result("init_db", "--env", "test")
+    mismatch = installation.refused("dbbackup", "-d", "test")
+    assert "15" in mismatch["message"]
+    assert "18" in mismatch["message"]
+
+
+def _bin(major: int) -> Path:
+    from tests.servers import binaries
+
+    found = binaries(major)
+    assert found is not None
+    return found
+
+
+def _make_loading_slow(installation: Installation) -> None:
+    """Hold pg_restore for long enough to be hit: an index whose expression takes its time."""
+    installation.sql(
+        "test",
+        """CREATE FUNCTION public.slow(integer) RETURNS integer LANGUAGE plpgsql IMMUTABLE
+           AS $$ BEGIN PERFORM pg_catalog.pg_sleep(0.02); RETURN $1; END $$;
+           CREATE TABLE public.slowly AS SELECT g AS id FROM generate_series(1, 150) g;
+           CREATE INDEX slow_index ON public.slowly (public.slow(id))""",
+    )
+    installation.variables["BACKUP"] = installation.result("dbbackup", "-d", "test")["name"]
+
+
+@contextmanager
+def _locked(installation: Installation) -> Iterator[None]:
+    """Hold pg_dump: it waits for a table somebody has locked."""
+    with session(installation.databases["test"]) as connection, connection.cursor() as cursor:
+        cursor.execute("BEGIN; LOCK TABLE public.notes IN ACCESS EXCLUSIVE MODE")
+        yield
+        cursor.execute("ROLLBACK")
+
+
+def _wait_for(condition: Callable[[], bool], seconds: float = 30) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.02)
+
+
+def _tools_of(pid: int, name: str = "pg_") -> list[int]:
+    """Live pg_dump and pg_restore processes our command started (each leads its own group)."""
+    import psutil
+
+    found = []
+    for process in psutil.process_iter(["pid", "ppid", "name", "status"]):
+        info = process.info
+        if info["name"].startswith(name) and info["status"] != "zombie" and info["ppid"] == pid:
+            found.append(info["pid"])
+    return found
