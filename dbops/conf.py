@@ -1,4 +1,4 @@
-"""What is configured, turned into what operations take. The only reader of Django's settings here."""
+"""What is configured, turned into what operations take."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An installation as a user has it: a home, three databases, and manage.py in processes of its own."""
+"""An installation as a user has it: a home, three databases, manage.py in its own processes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,9 @@ from tests import servers
 from tests.servers import Server
 
 REPOSITORY = Path(__file__).parents[1]
-PROVE = "SELECT md5(coalesce(string_agg(md5(t::text), '' ORDER BY md5(t::text)), '')) FROM ONLY {} t"
+PROVE = (
+    "SELECT md5(coalesce(string_agg(md5(t::text), '' ORDER BY md5(t::text)), '')) FROM ONLY {} t"
+)
 
 
 @dataclass
@@ -50,9 +52,7 @@ class Installation:
     def create(cls, server: Server, home: Path) -> Iterator[Installation]:
         tag = secrets.token_hex(3)
         names = {name: f"{name}_{tag}" for name in ("dev", "test", "prod")}
-        databases = {
-            name: server.create_database(database) for name, database in names.items()
-        }
+        databases = {name: server.create_database(database) for name, database in names.items()}
         made = cls(server, home, databases)
         shutil.copy(_control_template(), home / "control.sqlite3")
         (home / "secret_key").write_text(secrets.token_urlsafe(48))

@@ -49,7 +49,9 @@ def _layer(module: str) -> int | None:
 
 
 def test_every_module_of_dbops_has_a_room() -> None:
-    homeless = [name for name, _ in _modules() if name.startswith("dbops.") and _layer(name) is None]
+    homeless = [
+        name for name, _ in _modules() if name.startswith("dbops.") and _layer(name) is None
+    ]
     assert homeless == []
 
 

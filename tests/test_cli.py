@@ -75,7 +75,17 @@ def test_hostile_backup_names_do_not_exist(installation18: Installation, name: s
 
 @pytest.mark.parametrize(
     "name",
-    ['we"ird', "dbname=postgres", "-dash", "a'b", "$$x$$;", "two\nlines", "ä" * 31, "مرحبا", "a b%s"],
+    [
+        'we"ird',
+        "dbname=postgres",
+        "-dash",
+        "a'b",
+        "$$x$$;",
+        "two\nlines",
+        "ä" * 31,
+        "مرحبا",
+        "a b%s",
+    ],
 )
 def test_hostile_database_names_mean_themselves(installation18: Installation, name: str) -> None:
     """libpq would expand a name with ``=`` into a connection string."""

@@ -63,7 +63,9 @@ def test_malformed_urls_name_the_variable_and_no_value(url: str) -> None:
     assert "canary" not in str(caught.value)
 
 
-def _check(home: Path, variables: dict[str, str], *options: str) -> subprocess.CompletedProcess[str]:
+def _check(
+    home: Path, variables: dict[str, str], *options: str
+) -> subprocess.CompletedProcess[str]:
     kept = {key: os.environ[key] for key in ("PATH", "HOME") if key in os.environ}
     return subprocess.run(
         [sys.executable, "manage.py", "check", *options], cwd=ROOT, capture_output=True, text=True,

@@ -1,4 +1,4 @@
-"""Standard output for results, standard error for everything else; colour and bars on a terminal."""
+"""Standard output for results, standard error for the rest; colour and bars on a terminal."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from rich.table import Table
 
 from dbops.exceptions import DbopsError
 from dbops.operations.context import Listener
-
 
 _PIPE_WIDTH = 1000
 
@@ -54,9 +53,7 @@ class Console:
     def error(self, error: DbopsError) -> None:
         """One line with the cause, one with the next command; under JSON also the object."""
         if self.as_json:
-            self.result(
-                {"error": {"code": error.code, "message": str(error), "hint": error.hint}}
-            )
+            self.result({"error": {"code": error.code, "message": str(error), "hint": error.hint}})
         self.note(f"Error: {_one_line(str(error))}", style="bold red")
         if error.hint:
             self.note(f"Hint: {error.hint}", style="yellow")

@@ -24,7 +24,7 @@ class OperationContext:
     """12 hexadecimal digits; scratch databases and temporary files bear it."""
     actor: str = ""
     on_step: Listener = _deaf
-    on_log: Callable[[str], None] = lambda message: None
+    on_log: Callable[[str], None] = lambda _: None
     cancelled: threading.Event = field(default_factory=threading.Event)
     committing: bool = False
     """True from the moment the operation can no longer be stopped half-way."""

@@ -1,4 +1,4 @@
-"""Whole databases: what they are, making them, dropping them, and what belongs to them from outside.
+"""Whole databases: what they are, making and dropping them, what hangs on them from outside.
 
 Every function takes a connection to the server's maintenance database (``postgres``).
 """

@@ -40,9 +40,7 @@ class Command(DbopsCommand):
         wishes = {"strategy": options["strategy"], "unmasked": options["no_mask"]}
         if options["dry_run"]:
             policy.check_policy(
-                Operation(
-                    kind=Operation.Kind.COPY, source=source, target=target, options=wishes
-                ),
+                Operation(kind=Operation.Kind.COPY, source=source, target=target, options=wishes),
                 confirm=target,
             )
             self._show_plan(plan_copy(copy_request(source, target, wishes)))

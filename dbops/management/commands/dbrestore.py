@@ -19,8 +19,8 @@ from dbops.models import Backup, Operation
 
 class Command(DbopsCommand, DbrestoreCommand):
     help = (
-        "Restore a backup (-i, default: the latest), or a dump made elsewhere (-I: pg_dump's custom "
-        "archive or plain SQL, also .gz). The database it replaces is kept for undo_operation."
+        "Restore a backup (-i, default: the latest), or a dump made elsewhere (-I: pg_dump's "
+        "custom archive or plain SQL, also .gz). What it replaces is kept for undo_operation."
     )
     example = "dbrestore -d dev -I pagila.dump"
 
@@ -36,9 +36,7 @@ class Command(DbopsCommand, DbrestoreCommand):
         wishes = _source(options, target)
         what = wishes.get("name") or wishes["path"]
         self.confirm(f"Replace {target} by {what}?", Operation.Kind.RESTORE, target, options)
-        outcome = self.run_operation(
-            Operation.Kind.RESTORE, options, target=target, wishes=wishes
-        )
+        outcome = self.run_operation(Operation.Kind.RESTORE, options, target=target, wishes=wishes)
         if self.console.as_json:
             self.console.result(operation_json(outcome))
             return

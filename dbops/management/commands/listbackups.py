@@ -17,7 +17,9 @@ class Command(DbopsCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         super().add_arguments(parser)
-        parser.add_argument("-d", "--database", "--env", metavar="ENV", help="only this environment")
+        parser.add_argument(
+            "-d", "--database", "--env", metavar="ENV", help="only this environment"
+        )
         parser.add_argument(
             "-e", "--encrypted", action="store_true", default=None, help="only encrypted ones"
         )

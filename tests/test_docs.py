@@ -1,0 +1,45 @@
+"""Documents that cannot lie: every command and variable is told of, every decision is numbered."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+
+
+def test_every_command_is_in_the_readme_and_none_beside() -> None:
+    commands = {
+        path.stem
+        for path in (ROOT / "dbops/management/commands").glob("*.py")
+        if not path.stem.startswith("_")
+    }
+    table = re.findall(r"^\| `(\w+)", (ROOT / "README.md").read_text(), re.M)
+    assert set(table) == commands
+
+
+def test_every_variable_is_in_the_example() -> None:
+    read = set()
+    for path in (ROOT / "skinspire").rglob("*.py"):
+        read |= set(re.findall(r'(?:read_\w+|env\.str)\((?:env, )?"([A-Z_]+)"', path.read_text()))
+    read |= {f"{name}_DATABASE_URL" for name in ("DEV", "TEST", "PROD")} | {"SKINSPIRE_ENV"}
+    example = (ROOT / ".env.example").read_text()
+    assert {name for name in read if not re.search(rf"^#?{name}=", example, re.M)} == set()
+
+
+def test_the_example_holds_no_secret() -> None:
+    for line in (ROOT / ".env.example").read_text().splitlines():
+        if re.match(r"^#?(SECRET_KEY|\w+_DATABASE_URL)=", line):
+            assert line.endswith("=")
+
+
+def test_every_dependency_is_pinned_and_justified() -> None:
+    reasons = (ROOT / "docs/decisions/dependencies.md").read_text().lower()
+    for line in (ROOT / "requirements.txt").read_text().splitlines():
+        if not line or line.startswith("#"):
+            continue
+        name, _, version = line.partition("==")
+        assert version, line
+        short = name.lower().removeprefix("types-").removesuffix("-stubs").split("[")[0]
+        short = {"djangorestframework": "drf"}.get(short, short)
+        assert short in reasons or name.lower() in reasons, name
