@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from django.conf import settings
-from django.core.files.storage import storages
+from django.core.files.storage import FileSystemStorage, storages
 from django.db import connections
 
 from dbops.backups.store import BackupStore
@@ -80,7 +80,10 @@ def refresh_embedded() -> None:
 
 def backup_store() -> BackupStore:
     """Where backups lie."""
-    return BackupStore(storages["dbbackup"], signing_keys())
+    storage = storages["dbbackup"]
+    local = isinstance(storage, FileSystemStorage)
+    directory = Path(storage.path("")) if local else None
+    return BackupStore(storage, signing_keys(), directory)
 
 
 def signing_keys() -> tuple[bytes, ...]:

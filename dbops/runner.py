@@ -6,7 +6,6 @@ and it raises in both.
 
 from __future__ import annotations
 
-import os
 import signal
 import socket
 import threading
@@ -208,9 +207,7 @@ class _Watch:
         try:
             while not self._done.wait(HEARTBEAT_SECONDS):
                 self._write()
-                if Operation.objects.filter(pk=self._operation.pk).exclude(
-                    cancel_requested_by=""
-                ):
+                if Operation.objects.filter(pk=self._operation.pk).exclude(cancel_requested_by=""):
                     self.context.cancelled.set()
         finally:
             close_old_connections()
@@ -308,5 +305,3 @@ def wait_for_end(operation: Operation, seconds: float) -> Operation:
         time.sleep(0.2)
         operation.refresh_from_db()
     return operation
-
-

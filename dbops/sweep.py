@@ -95,9 +95,7 @@ def _is_alive(operation: Operation) -> bool:
 
 
 def _is_over(operation_id: str) -> bool:
-    return Operation.objects.filter(
-        ~Q(status__in=Operation.ACTIVE), pk=operation_id
-    ).exists()
+    return Operation.objects.filter(~Q(status__in=Operation.ACTIVE), pk=operation_id).exists()
 
 
 def _is_expired(operation_id: str) -> bool:

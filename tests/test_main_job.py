@@ -119,7 +119,8 @@ def test_what_the_database_had_of_its_own_is_carried_over(installation: Installa
         cursor.execute(f'ALTER DATABASE {dev} SET search_path TO "$user", clinic, public')
         cursor.execute(f"ALTER DATABASE {dev} CONNECTION LIMIT 42")
         cursor.execute(f"REVOKE CONNECT ON DATABASE {dev} FROM PUBLIC")
-    described = """SELECT shobj_description(d.oid, 'pg_database'), d.datconnlimit, d.datacl::text,
+    described = """SELECT shobj_description(d.oid, 'pg_database'), d.datconnlimit,
+                          (SELECT array_agg(a ORDER BY a::text) FROM unnest(d.datacl) a)::text,
                           pg_get_userbyid(d.datdba), s.setconfig::text
                      FROM pg_database d LEFT JOIN pg_db_role_setting s ON s.setdatabase = d.oid
                     WHERE d.datname = %s"""

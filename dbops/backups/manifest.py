@@ -99,5 +99,6 @@ def decode_manifest(data: bytes, keys: Sequence[bytes], name: str) -> Manifest:
         )
     if content["name"] != name:
         raise BackupInvalidError(f"The manifest of {name} describes {content['name']}.")
+    content["excluded"] = tuple(content["excluded"])
     known = {field.name for field in fields(Manifest)}
     return Manifest(**{key: value for key, value in content.items() if key in known})

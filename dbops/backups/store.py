@@ -70,13 +70,8 @@ class BackupStore:
 
     storage: Storage
     keys: tuple[bytes, ...]
-
-    def _directory(self) -> Path | None:
-        """The local directory, or None where the storage is remote."""
-        try:
-            return Path(self.storage.path(""))  # type: ignore[attr-defined]
-        except (NotImplementedError, AttributeError):
-            return None
+    directory: Path | None = None
+    """Where the storage is a local directory: that one. None for a remote storage."""
 
     def write(self, name: str, chunks: Iterable[bytes], *, operation: str) -> None:
         """Store the archive under ``name``. It counts only once :meth:`seal` has written its
@@ -88,12 +83,11 @@ class BackupStore:
         check_name(name)
         if self.storage.exists(name):
             raise StorageWriteError(f"A backup named {name} exists already.")
-        directory = self._directory()
         try:
-            if directory is None:
+            if self.directory is None:
                 self._upload(name, chunks)
             else:
-                _write_file(directory, name, chunks, operation)
+                _write_file(self.directory, name, chunks, operation)
         except OSError as error:
             raise StorageWriteError(
                 f"The backup storage cannot be written: {error.strerror or error}.",
@@ -119,9 +113,11 @@ class BackupStore:
         except BaseException as error:
             _offer(upload, error, thread)
             thread.join()
+            self.forget(name)  # some storages keep what they had received
             raise
         thread.join()
         if failure:
+            self.forget(name)
             raise StorageWriteError(f"The backup storage failed: {failure[0]}") from failure[0]
 
     def seal(self, manifest: Manifest) -> None:
@@ -184,17 +180,15 @@ class BackupStore:
 
     def leftovers(self) -> dict[str, str]:
         """Files of unfinished backups: {file name: operation id}."""
-        directory = self._directory()
-        if directory is None or not directory.is_dir():
+        if self.directory is None or not self.directory.is_dir():
             return {}
-        found = ((entry.name, _TEMPORARY.match(entry.name)) for entry in directory.iterdir())
+        found = ((entry.name, _TEMPORARY.match(entry.name)) for entry in self.directory.iterdir())
         return {name: match["operation"] for name, match in found if match}
 
     def remove_leftover(self, file_name: str) -> None:
         """Remove one of :meth:`leftovers`."""
-        directory = self._directory()
-        if directory is not None and _TEMPORARY.match(file_name):
-            (directory / file_name).unlink(missing_ok=True)
+        if self.directory is not None and _TEMPORARY.match(file_name):
+            (self.directory / file_name).unlink(missing_ok=True)
 
 
 def check_name(name: str) -> None:

@@ -152,9 +152,7 @@ def _name_locked_tables(request: BackupRequest, error: ToolError) -> None:
         ) from error
 
 
-def _dumped_chunks(
-    child: Child, context: OperationContext, total: int | None
-) -> Iterator[bytes]:
+def _dumped_chunks(child: Child, context: OperationContext, total: int | None) -> Iterator[bytes]:
     done = 0
     for chunk in child.read(context.check_cancelled):
         done += len(chunk)

@@ -164,9 +164,7 @@ def _require_different(source: Endpoint, target: Endpoint) -> None:
         )
 
 
-def _choose_strategy(
-    request: CopyRequest, source: Endpoint, target: Endpoint, busy: int
-) -> str:
+def _choose_strategy(request: CopyRequest, source: Endpoint, target: Endpoint, busy: int) -> str:
     one_server = source.server.system_identifier == target.server.system_identifier
     if request.strategy == "template":
         if not one_server:

@@ -31,9 +31,7 @@ class Endpoint:
         return (self.server.system_identifier, self.database.oid) if self.database else None
 
 
-def inspect_endpoint(
-    control: Connection, params: ConnectionParams, environment: str
-) -> Endpoint:
+def inspect_endpoint(control: Connection, params: ConnectionParams, environment: str) -> Endpoint:
     """Look, without writing. ``control`` is a session on the server's maintenance database."""
     facts = database_facts(control, params.database)
     return Endpoint(params, environment, server_facts(control), facts)

@@ -132,9 +132,7 @@ def verify_checksum(store: BackupStore, manifest: Manifest, context: OperationCo
         raise BackupInvalidError(f"{manifest.name} is damaged: its checksum does not match.")
 
 
-def _watched(
-    chunks: Iterator[bytes], context: OperationContext, total: int
-) -> Iterator[bytes]:
+def _watched(chunks: Iterator[bytes], context: OperationContext, total: int) -> Iterator[bytes]:
     done = 0
     for chunk in chunks:
         done += len(chunk)

