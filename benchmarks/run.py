@@ -63,7 +63,7 @@ class Bench:
     def manage(self, *arguments: str) -> str:
         return subprocess.run(
             [sys.executable, "manage.py", *arguments], cwd=ROOT, env=self.environment,
-            check=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            check=True, capture_output=True, text=True,
         ).stdout  # fmt: skip
 
     def shell(self, command: str) -> None:

@@ -66,7 +66,7 @@ def check_production(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
             "DEBUG is on in production: error pages would show settings and patient data.",
             hint="Remove DEBUG from the environment and from .env.", id="dbops.E010",
         ))  # fmt: skip
-    if settings.SECRET_KEY_IS_PASSING or is_weak(settings.SECRET_KEY):
+    if settings.SECRET_KEY_IS_PASSING or is_weak(str(settings.SECRET_KEY)):
         found.append(Error(
             "SECRET_KEY is missing or weak: sessions, tokens and backups could be forged.",
             hint="python -c 'import secrets; print(secrets.token_urlsafe(48))' makes a good one.",

@@ -40,10 +40,10 @@ def database_params(environment: str) -> ConnectionParams:
     Raises:
         ConfigurationError: the embedded server that would serve it was never started.
     """
-    configured = settings.DATABASES[environment]
+    configured: dict[str, Any] = settings.DATABASES[environment]
     if configured.get(EMBEDDED):
         return embedded_server().params(configured["NAME"])
-    options = configured.get("OPTIONS") or {}
+    options: dict[str, Any] = configured.get("OPTIONS") or {}
     return ConnectionParams(
         database=configured["NAME"],
         host=configured.get("HOST", ""),
@@ -88,7 +88,7 @@ def backup_store() -> BackupStore:
 
 def signing_keys() -> tuple[bytes, ...]:
     """Keys of manifests and journal, derived from SECRET_KEY and its fallbacks; the first signs."""
-    found = [settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS]
+    found = [str(key) for key in (settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS)]
     if not settings.SECRET_KEY:
         raise ConfigurationError("SECRET_KEY is not set.", hint="python manage.py check")
     return tuple(

@@ -49,7 +49,7 @@ def submit(
     options: Mapping[str, Any] | None = None,
     confirm: str = "",
     request_key: str | None = None,
-    enqueue: Callable[[Operation], None] | None = None,
+    enqueue: Callable[[Operation], object] | None = None,
 ) -> tuple[Operation, bool]:
     """Record what is asked for, if the policy allows it.
 

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import django
 import pytest
 
 from dbops.postgres.params import ConnectionParams
@@ -28,6 +29,7 @@ os.environ.update(
     }
 )
 Path(os.environ["SKINSPIRE_HOME"]).mkdir(exist_ok=True)
+django.setup()
 
 
 def pytest_unconfigure() -> None:
@@ -100,6 +102,6 @@ def django_db_modify_db_settings() -> None:
     """control in a file: heartbeat threads have connections of their own."""
     from django.conf import settings
 
-    settings.DATABASES["control"]["TEST"] = {
-        "NAME": str(Path(settings.SKINSPIRE_HOME) / "test-control.sqlite3")
-    }
+    settings.DATABASES["control"].setdefault("TEST", {})["NAME"] = str(
+        Path(settings.SKINSPIRE_HOME) / "test-control.sqlite3"
+    )

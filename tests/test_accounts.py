@@ -67,7 +67,9 @@ def _alert(answer: Any) -> str:
     return answer.content.decode().split('role="alert">')[1].split("</div>")[0]
 
 
-@pytest.mark.parametrize("next_url", ["//evil.example/", "https://evil.example/", "/\\evil.example"])
+@pytest.mark.parametrize(
+    "next_url", ["//evil.example/", "https://evil.example/", "/\\evil.example"]
+)
 def test_next_stays_local(client: Client, user: User, next_url: str) -> None:
     assert _sign_in(client, next=next_url).headers["Location"] == "/"
 

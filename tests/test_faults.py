@@ -186,12 +186,17 @@ def test_the_server_stopped_in_mid_restore(prepared: Installation) -> None:
     before = prepared.hashes("test")
     process = prepared.start("dbrestore", "-d", "test", "-i", prepared.variables["BACKUP"],
                              "--noinput")  # fmt: skip
-    _wait_for(lambda: _tools_of(process.pid, "pg_restore") != [])
     prefix = prepared.databases["test"].database + "__incoming"
-    with session(prepared.server.superuser) as control, control.cursor() as cursor:
-        cursor.execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname LIKE %s",
-            [prefix + "%"],
+    with session(prepared.server.superuser) as control:
+        _wait_for(
+            lambda: bool(
+                fetch_value(
+                    control,
+                    """SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+                        WHERE starts_with(datname, %s) AND application_name = 'pg_restore'""",
+                    [prefix],
+                )
+            )
         )
     process.communicate(timeout=60)
     assert process.returncode == 1

@@ -73,7 +73,7 @@ class DbopsCommand(BaseCommand):
             raise self._report(_control_unusable(error), EXIT_REFUSED) from error
 
     def _report(self, error: DbopsError, code: int) -> BaseException:
-        if not self._called_from_command_line:
+        if not getattr(self, "_called_from_command_line", False):
             return CommandError(str(error), returncode=code)
         self.console.error(error)
         return SystemExit(code)
@@ -90,18 +90,18 @@ class DbopsCommand(BaseCommand):
         kind: str,
         options: Mapping[str, Any],
         wishes: Mapping[str, Any] | None = None,
-        **where: str,
+        source: str = "",
+        target: str = "",
     ) -> runner.Outcome:
         """Submit and run here and now, showing progress.
 
         Args:
             options: of the command line; ``--confirm`` is taken from them.
             wishes: the operation's own options, as they are recorded.
-            where: ``source`` and ``target``.
         """
         operation, _ = runner.submit(
             kind, actor=self.actor(), confirm=options.get("confirm") or "",
-            options=wishes, **where,
+            options=wishes, source=source, target=target,
         )  # fmt: skip
         with self.console.progress() as listener:
             return runner.run(operation, listener)

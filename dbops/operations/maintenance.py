@@ -9,6 +9,7 @@ from dbops.exceptions import StampError
 from dbops.operations.context import OperationContext
 from dbops.operations.guards import check_stamp, inspect_endpoint
 from dbops.postgres import triggers
+from dbops.postgres.catalog import is_empty
 from dbops.postgres.connection import session
 from dbops.postgres.databases import MAINTENANCE, create_database
 from dbops.postgres.params import ConnectionParams
@@ -73,3 +74,15 @@ def _adopt(request: InitRequest, check: Callable[[], None]) -> bool:
         if foreign or not request.adopt:
             raise
         return True
+
+
+def is_untouched(database: ConnectionParams) -> bool:
+    """True where nobody has made anything in the database and it bears no stamp."""
+    with session(database) as connection:
+        return read_stamp(connection) is None and is_empty(connection)
+
+
+def stamp_database(database: ConnectionParams, environment: str) -> None:
+    """Write the stamp. For a database that was just found untouched."""
+    with session(database) as connection:
+        write_stamp(connection, environment)

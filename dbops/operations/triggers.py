@@ -36,7 +36,7 @@ class ApplyTriggersResult:
     skipped: tuple[str, ...]
     """Columns that cannot be served: "schema.table: column is type"."""
     statements: tuple[str, ...]
-    """What was executed, or would be; empty where all was in place."""
+    """Of a dry run: what would be executed; none where all is in place already."""
 
 
 @dataclass(frozen=True)
@@ -97,8 +97,9 @@ def apply_triggers(request: ApplyTriggersRequest, context: OperationContext) -> 
                 write_stamp(connection, request.environment)
     for skipped in found.skipped:
         context.log(f"skipped {skipped}")
+    statements = found.statements if request.dry_run else ()
     return ApplyTriggersResult(
-        found.functions, found.triggers, found.tables, found.skipped, found.statements
+        found.functions, found.triggers, found.tables, found.skipped, statements
     )
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from dbops.exceptions import BackupInvalidError, ToolError, VersionMismatchError
 from dbops.postgres.params import ConnectionParams
 from dbops.postgres.process import Child, Poll
+from dbops.postgres.tools import tool_major
 
 MAGIC = b"PGDMP"
 LOCK_WAIT_MS = 10_000
@@ -38,7 +39,7 @@ def dump(
 
     The caller reads the child to its end and then waits for its exit code.
     """
-    argv = [
+    argv: list[str | Path] = [
         pg_dump, "--format=custom", "--compress=0", "--no-password",
         f"--snapshot={snapshot}", f"--lock-wait-timeout={LOCK_WAIT_MS}", *options,
     ]  # fmt: skip
@@ -59,12 +60,15 @@ def restore(
     Raises:
         ToolError: pg_restore failed; the message is its own.
     """
-    argv = [
+    argv: list[str | Path] = [
         pg_restore, "--exit-on-error", "--no-password",
         "--dbname", params.dbname_argument, *options,
     ]  # fmt: skip
-    # One transaction for all would run out of locks at some thousand tables; the database is a
-    # scratch one until the swap, whose own commit flushes everything written before it.
+    # One transaction for all would run out of locks at some thousand tables; one per statement
+    # flushes too often. The database is a scratch one until the swap, whose own commit flushes
+    # everything written before it.
+    if tool_major(pg_restore) >= 17:
+        argv.append("--transaction-size=1000")
     lazily = {"PGOPTIONS": "-c synchronous_commit=off"}
     with Child(
         argv,

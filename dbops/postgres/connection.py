@@ -41,7 +41,7 @@ def connect(
         ConnectionFailedError: no answer, or refused. The message names no password.
     """
     try:
-        connection = psycopg2.connect(
+        connection: Connection = psycopg2.connect(
             **params.libpq_keywords(),
             connect_timeout=CONNECT_TIMEOUT,
             application_name=application[:63],

@@ -169,7 +169,7 @@ def create_database(connection: Connection, name: str, like: DatabaseFacts | Non
 
 def _locale_clauses(row: Mapping[str, Any]) -> list[sql.Composable]:
     provider = {"i": "icu", "b": "builtin"}.get(row.get("datlocprovider", "c"), "libc")
-    clauses = [
+    clauses: list[sql.Composable] = [
         sql.SQL("LC_COLLATE {}").format(sql.Literal(row["datcollate"])),
         sql.SQL("LC_CTYPE {}").format(sql.Literal(row["datctype"])),
     ]

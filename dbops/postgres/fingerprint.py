@@ -38,10 +38,11 @@ class Fingerprint:
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> Fingerprint:
         """The inverse of :meth:`to_json`."""
-        return cls(**{
+        plain: dict[str, Any] = {
             key: frozenset(value) if isinstance(value, list) else value
             for key, value in content.items()
-        })  # fmt: skip
+        }
+        return cls(**plain)
 
 
 def take_fingerprint(connection: Connection, poll: Poll) -> Fingerprint:

@@ -18,13 +18,7 @@ from typing import NamedTuple
 import psycopg2
 from psycopg2 import sql
 
-from dbops.exceptions import (
-    DbopsError,
-    LockedError,
-    PreflightError,
-    PrivilegeError,
-    StatementError,
-)
+from dbops.exceptions import LockedError, PreflightError, PrivilegeError, StatementError
 from dbops.postgres.connection import Connection, execute, fetch_all, fetch_all_polled, transaction
 from dbops.postgres.process import Poll
 from dbops.postgres.stamp import SCHEMA
@@ -54,7 +48,7 @@ class Installation:
     skipped: tuple[str, ...]
     """Columns of our names that cannot be served: "schema.table: column is type"."""
     statements: tuple[str, ...]
-    """What was, or would be, executed; empty where all is in place already."""
+    """Files and commands that were, or would be, executed; none where all is in place already."""
 
 
 @dataclass(frozen=True)
@@ -273,14 +267,12 @@ def _install_functions(connection: Connection, names: list[str]) -> None:
     if not fetch_all(connection, "SELECT FROM pg_namespace WHERE nspname = %s", [SCHEMA]):
         execute(connection, sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(SCHEMA)))
     execute(connection, "\n".join(map(_file, names)))
-    comments = [
-        sql.SQL("COMMENT ON FUNCTION {}() IS {}").format(
-            sql.Identifier(SCHEMA, function.name), sql.Literal(function.comment)
-        )
-        for function in _functions(connection)
-        if function.name in names
-    ]
-    execute(connection, sql.SQL(";").join(comments))
+    for function in _functions(connection):
+        if function.name in names:
+            comment = sql.SQL("COMMENT ON FUNCTION {}() IS {}").format(
+                sql.Identifier(SCHEMA, function.name), sql.Literal(function.comment)
+            )
+            execute(connection, comment)
 
 
 def _run(
@@ -297,7 +289,7 @@ def _run(
         raise _named(error, lock_timeout) from error
 
 
-def _named(error: StatementError, lock_timeout: float) -> DbopsError:
+def _named(error: StatementError, lock_timeout: float) -> StatementError | LockedError:
     """The same failure, with the table at which it happened."""
     cause = error.__cause__
     if not isinstance(cause, psycopg2.Error) or cause.diag.table_name is None:

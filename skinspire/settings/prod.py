@@ -1,10 +1,11 @@
 """Production: nothing is guessed; what is missing is reported by the system checks."""
 
-from skinspire.settings.base import env
+from skinspire.settings.base import SKINSPIRE_HOME, env
 from skinspire.variables import read_flag, read_list
 
 DEBUG = read_flag(env, "DEBUG", False)
 ALLOWED_HOSTS = read_list(env, "ALLOWED_HOSTS", [])
+STATIC_ROOT = SKINSPIRE_HOME / "static"  # filled by collectstatic; elsewhere found in place
 SESSION_COOKIE_SECURE = True
 CSRF_COOKIE_SECURE = True
 SECURE_SSL_REDIRECT = read_flag(env, "SECURE_SSL_REDIRECT", True)

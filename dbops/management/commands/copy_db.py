@@ -73,7 +73,7 @@ class Command(DbopsCommand):
 
     def _show_plan(self, plan: CopyPlan) -> None:
         source, target = plan.source.database, plan.target.database
-        content = {
+        content: dict[str, Any] = {
             "strategy": plan.strategy,
             "source": plan.source.environment,
             "target": plan.target.environment,

@@ -5,26 +5,45 @@ from pathlib import Path
 from typing import Any
 
 from django.conf import settings
+from django.core.management.base import CommandError
 from django.core.management.commands.migrate import Command as MigrateCommand
 from django.db import DEFAULT_DB_ALIAS
 
+from dbops import conf
+from dbops.exceptions import DbopsError
+from dbops.operations.maintenance import is_untouched, stamp_database
+from skinspire.environment import ENVIRONMENTS
 from skinspire.router import CONTROL
 
 
 class Command(MigrateCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
-        super().add_arguments(parser)
+        super().add_arguments(parser)  # type: ignore[arg-type]
         parser.set_defaults(database=None)
 
-    def get_check_kwargs(self, options: dict[str, Any]) -> dict[str, Any]:
+    def get_check_kwargs(self, options: dict[str, Any]) -> dict[Any, Any]:
         return super().get_check_kwargs(options) | {"databases": _aliases(options)}
 
     def handle(self, *args: Any, **options: Any) -> Any:
         # A named app lives in one of the two databases only; the router skips it in the other.
         for alias in _aliases(options):
-            if alias == CONTROL:
-                Path(settings.SKINSPIRE_HOME).mkdir(mode=0o711, parents=True, exist_ok=True)
-            super().handle(*args, **{**options, "database": alias})
+            self._migrate(alias, args, options | {"database": alias})
+
+    def _migrate(self, alias: str, args: tuple[Any, ...], options: dict[str, Any]) -> None:
+        if alias == CONTROL:
+            Path(settings.SKINSPIRE_HOME).mkdir(mode=0o711, parents=True, exist_ok=True)
+            super().handle(*args, **options)
+            return
+        environment = conf.active_environment() if alias == DEFAULT_DB_ALIAS else alias
+        try:
+            # An empty database is stamped by whatever fills it first; afterwards it could not be
+            # told from one that was made for something else.
+            fresh = environment in ENVIRONMENTS and is_untouched(conf.database_params(environment))
+            super().handle(*args, **options)
+            if fresh:
+                stamp_database(conf.database_params(environment), environment)
+        except DbopsError as error:
+            raise CommandError(f"{error} {error.hint}") from error
 
 
 def _aliases(options: dict[str, Any]) -> list[str]:

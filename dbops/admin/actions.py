@@ -1,0 +1,217 @@
+"""The four actions and the undo: ask, show what will happen, and only then submit."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django import forms
+from django.contrib import admin, messages
+from django.contrib.auth.mixins import PermissionRequiredMixin
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.shortcuts import get_object_or_404, redirect
+from django.template.response import TemplateResponse
+from django.utils.decorators import method_decorator
+from django.views import View
+from django.views.decorators.cache import never_cache
+
+from dbops import policy, runner, tasks
+from dbops.admin.preview import preview
+from dbops.admin.progress import progress_json
+from dbops.exceptions import ConfirmationError, PolicyError
+from dbops.forms import (
+    BackUpForm,
+    ConfirmationForm,
+    CopyForm,
+    OperationForm,
+    RestoreForm,
+    TriggersForm,
+    Wanted,
+)
+from dbops.models import Operation
+
+OPERATION_PAGE = "admin:dbops_operation_change"
+PERMISSIONS: dict[str, str] = {
+    Operation.Kind.BACKUP: "dbops.back_up",
+    Operation.Kind.RESTORE: "dbops.restore",
+    Operation.Kind.COPY: "dbops.copy",
+    Operation.Kind.TRIGGERS: "dbops.apply_triggers",
+}
+
+
+def may_see_operations(user: Any) -> bool:
+    """Whoever may start one may see what became of it."""
+    return bool(user.is_staff and user.has_module_perms("dbops"))
+
+
+@method_decorator(never_cache, name="dispatch")
+class StaffView(PermissionRequiredMixin, View):
+    """Strangers go to the login page; staff without the permission, and all others, get 403."""
+
+    request: HttpRequest
+
+    def has_permission(self) -> bool:
+        return self.request.user.is_staff and super().has_permission()
+
+
+class ActionView(StaffView):
+    """GET asks. POST shows what will happen. POST with ``confirm`` submits it."""
+
+    kind: str
+    title: str
+    button: str
+    intention: str
+    form_class: type[OperationForm]
+    http_method_names = ("get", "head", "post")
+
+    def get_permission_required(self) -> tuple[str, ...]:
+        return (PERMISSIONS[self.kind],)
+
+    def get(self, request: HttpRequest, **kwargs: str) -> HttpResponse:
+        return self._ask(self.form_class(initial=request.GET.dict()))
+
+    def post(self, request: HttpRequest, **kwargs: str) -> HttpResponse:
+        form = self.form_class(request.POST)
+        return self._answer(form) if form.is_valid() else self._ask(form)
+
+    def _answer(self, form: forms.Form) -> HttpResponse:
+        wanted = self._wanted(form)
+        if "confirm" not in self.request.POST:
+            return self._show(form, wanted, ConfirmationForm())
+        confirmation = ConfirmationForm(self.request.POST)
+        if not confirmation.is_valid():
+            return self._show(form, wanted, confirmation)
+        return self._submit(form, wanted, confirmation)
+
+    def _wanted(self, form: forms.Form) -> Wanted:
+        assert isinstance(form, OperationForm)
+        return form.wanted()
+
+    def _submit(
+        self, form: forms.Form, wanted: Wanted, confirmation: ConfirmationForm
+    ) -> HttpResponse:
+        try:
+            operation = tasks.submit_and_enqueue(
+                wanted.kind, source=wanted.source, target=wanted.target, options=wanted.options,
+                actor=self.request.user.get_username(), door="admin",
+                confirm=confirmation.cleaned_data["typed"],
+                request_key=str(confirmation.cleaned_data["request_key"]),
+            )  # fmt: skip
+        except ConfirmationError:
+            confirmation.add_error("typed", f"Type {wanted.target} to confirm.")
+            return self._show(form, wanted, confirmation)
+        except PolicyError:
+            return self._show(form, wanted, confirmation)  # and there it is refused again
+        return redirect(OPERATION_PAGE, operation.pk)
+
+    def _ask(self, form: forms.Form) -> HttpResponse:
+        return self._page("form", form=form)
+
+    def _show(
+        self, form: forms.Form, wanted: Wanted, confirmation: ConfirmationForm
+    ) -> HttpResponse:
+        return self._page(
+            "confirm", form=form, wanted=wanted, confirmation=confirmation,
+            preview=preview(wanted), destructive=policy.is_destructive(wanted.kind),
+            needs_typed_name=policy.needs_typed_name(wanted.kind, wanted.target),
+        )  # fmt: skip
+
+    def _page(self, name: str, **context: Any) -> HttpResponse:
+        context |= {"title": self.title, "button": self.button, "intention": self.intention}
+        context |= admin.site.each_context(self.request)
+        return TemplateResponse(self.request, f"admin/dbops/operation/action_{name}.html", context)
+
+
+class BackUpView(ActionView):
+    kind = Operation.Kind.BACKUP
+    title = "Back up a database"
+    button = "Back up"
+    intention = "Everything it holds at this moment, as one verified file."
+    form_class = BackUpForm
+
+
+class RestoreView(ActionView):
+    kind = Operation.Kind.RESTORE
+    title = "Restore a backup"
+    button = "Restore"
+    intention = "The backup is loaded beside the database, proven, and only then takes its place."
+    form_class = RestoreForm
+
+
+class CopyView(ActionView):
+    kind = Operation.Kind.COPY
+    title = "Copy a database"
+    button = "Copy"
+    intention = "One environment's database takes the place of another's."
+    form_class = CopyForm
+
+
+class TriggersView(ActionView):
+    kind = Operation.Kind.TRIGGERS
+    title = "Apply triggers"
+    button = "Apply triggers"
+    intention = "From then on the database itself notes when a row changed and who changed it."
+    form_class = TriggersForm
+
+
+class UndoView(ActionView):
+    """Put back what an operation replaced. Nothing is asked, so GET shows what would happen."""
+
+    title = "Undo"
+    button = "Undo"
+    intention = "The replaced database returns; what it displaces is kept in turn."
+    form_class = OperationForm
+
+    def get_permission_required(self) -> tuple[str, ...]:
+        # Whoever may replace a database in this way may also put the old one back.
+        return (PERMISSIONS.get(self._operation.kind, "dbops.restore"),)
+
+    @property
+    def _operation(self) -> Operation:
+        return get_object_or_404(Operation, pk=self.kwargs["operation_id"])
+
+    def get(self, request: HttpRequest, **kwargs: str) -> HttpResponse:
+        form = self.form_class()
+        return self._show(form, self._wanted(form), ConfirmationForm())
+
+    def post(self, request: HttpRequest, **kwargs: str) -> HttpResponse:
+        return self._answer(self.form_class(request.POST))
+
+    def _wanted(self, form: forms.Form) -> Wanted:
+        operation = self._operation
+        return Wanted(
+            Operation.Kind.UNDO, target=operation.target, options={"operation": operation.pk}
+        )
+
+
+class SeeingView(StaffView):
+    """For whoever may see operations."""
+
+    def has_permission(self) -> bool:
+        return may_see_operations(self.request.user)
+
+
+class ProgressView(SeeingView):
+    """What the operation's page asks every second."""
+
+    http_method_names = ("get", "head")
+
+    def get(self, request: HttpRequest, operation_id: str) -> JsonResponse:
+        operation = get_object_or_404(Operation, pk=operation_id)
+        after = request.GET.get("after", "0")
+        return JsonResponse(progress_json(operation, int(after) if after.isdecimal() else 0))
+
+
+class CancelView(StaffView):
+    """Ask an operation to stop."""
+
+    permission_required = "dbops.cancel"
+    http_method_names = ("post",)
+
+    def post(self, request: HttpRequest, operation_id: str) -> HttpResponse:
+        operation = get_object_or_404(Operation, pk=operation_id)
+        if operation.is_active:
+            runner.request_cancel(operation, actor=request.user.get_username())
+            messages.info(request, "Asked to stop; the target stays as it was.")
+        else:
+            messages.warning(request, "It had ended already.")
+        return redirect(OPERATION_PAGE, operation.pk)
