@@ -46,6 +46,18 @@ class BackupField(forms.ModelChoiceField):
         return f"{obj.environment}, {age(obj.created_at)}, {bytes_text(obj.size)}: {obj.name}"
 
 
+class UnmaskedField(forms.BooleanField):
+    """Knowing leave to let a protected environment's data out as it is."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            label="Without masking",
+            required=False,
+            help_text="Needed to take a protected environment's data elsewhere: personal data "
+            "arrives readable.",
+        )
+
+
 class OperationForm(forms.Form):
     """What all four share."""
 
@@ -54,6 +66,20 @@ class OperationForm(forms.Form):
     def wanted(self) -> Wanted:
         """What a valid form asks for."""
         raise NotImplementedError
+
+    def require_leave(self, kind: str, source: str, target: str, options: dict[str, Any]) -> None:
+        """Make it an error of the form where protected data would travel without leave."""
+        origin = policy.unmasked_origin(kind, source, target, options)
+        if origin and not self.cleaned_data.get("unmasked"):
+            self.add_error(
+                "unmasked",
+                f"Personal data of {origin} would arrive in {target} unmasked. Tick this if that "
+                f"is what you want.",
+            )
+
+
+def _leave(cleaned: Mapping[str, Any]) -> dict[str, Any]:
+    return {"unmasked": True} if cleaned["unmasked"] else {}
 
 
 class BackUpForm(OperationForm):
@@ -66,6 +92,7 @@ class BackUpForm(OperationForm):
 class RestoreForm(OperationForm):
     backup = BackupField(label="Which backup?")
     target = EnvironmentField(label="Restore it into")
+    unmasked = UnmaskedField()
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -74,40 +101,37 @@ class RestoreForm(OperationForm):
         if not Backup.objects.filter(partial=False).exists():
             field.empty_label = "There is no backup yet"
 
+    def clean(self) -> dict[str, Any]:
+        cleaned = super().clean() or {}
+        backup, target = cleaned.get("backup"), cleaned.get("target")
+        if backup and target:
+            self.require_leave(Operation.Kind.RESTORE, "", target, {"name": backup.name})
+        return cleaned
+
     def wanted(self) -> Wanted:
+        options = {"name": self.cleaned_data["backup"].name}
         return Wanted(
             Operation.Kind.RESTORE,
             target=self.cleaned_data["target"],
-            options={"name": self.cleaned_data["backup"].name},
+            options=options | _leave(self.cleaned_data),
         )
 
 
 class CopyForm(OperationForm):
     source = EnvironmentField(label="Copy from")
     target = EnvironmentField(label="Copy into")
-    unmasked = forms.BooleanField(
-        label="Without masking",
-        required=False,
-        help_text="Needed to copy a protected environment: personal data arrives readable.",
-    )
+    unmasked = UnmaskedField()
 
     def clean(self) -> dict[str, Any]:
         cleaned = super().clean() or {}
         source, target = cleaned.get("source"), cleaned.get("target")
         if source and source == target:
             self.add_error("target", "Choose two different environments.")
-        if source and policy.is_protected(source) and not cleaned.get("unmasked"):
-            self.add_error(
-                "unmasked",
-                f"A copy of {source} would carry personal data unmasked. Tick this if that is "
-                f"what you want.",
-            )
+        self.require_leave(Operation.Kind.COPY, source or "", target or "", {})
         return cleaned
 
     def wanted(self) -> Wanted:
-        options: dict[str, Any] = {"strategy": "auto"}
-        if self.cleaned_data["unmasked"]:
-            options["unmasked"] = True
+        options = {"strategy": "auto"} | _leave(self.cleaned_data)
         return Wanted(
             Operation.Kind.COPY,
             self.cleaned_data["source"],

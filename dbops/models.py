@@ -174,6 +174,7 @@ class JournalEntry(models.Model):
     class Meta:
         ordering = ["sequence"]
         default_permissions = ("view",)
+        verbose_name_plural = "journal"
 
     def __str__(self) -> str:
         return f"{self.event} {self.operation}"

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from django.conf import settings
 
 from dbops.conf import active_environment
 from dbops.exceptions import ConfirmationError, PolicyError
-from dbops.models import Operation
+from dbops.models import Backup, Operation
 from skinspire.environment import ENVIRONMENTS
 
 _REPLACING = {Operation.Kind.RESTORE, Operation.Kind.COPY, Operation.Kind.UNDO}
@@ -40,6 +43,7 @@ def check_policy(operation: Operation, *, confirm: str = "") -> None:
     kind, target = operation.kind, operation.target
     if kind == Operation.Kind.COPY:
         _check_copy(operation)
+    _check_masking(operation)
     if operation.door != "cli" and kind not in _READING:
         _check_console(target)
     if needs_typed_name(kind, target) and confirm != target:
@@ -55,9 +59,23 @@ def _check_copy(operation: Operation) -> None:
             f"Copying into {operation.target} is not allowed here.",
             hint="DBOPS_ALLOW_COPY_TO_PROD=true allows it, with --confirm.",
         )
-    if is_protected(operation.source) and not operation.options.get("unmasked"):
+
+
+def unmasked_origin(kind: str, source: str, target: str, options: Mapping[str, Any]) -> str:
+    """The protected environment whose data would arrive in another one unmasked; "" for none."""
+    origin = source
+    if kind == Operation.Kind.RESTORE:
+        backup = Backup.objects.filter(name=options.get("name", "")).first()
+        origin = backup.environment if backup else ""
+    moves = kind in (Operation.Kind.COPY, Operation.Kind.RESTORE) and origin != target
+    return origin if moves and is_protected(origin) else ""
+
+
+def _check_masking(operation: Operation) -> None:
+    origin = unmasked_origin(operation.kind, operation.source, operation.target, operation.options)
+    if origin and not operation.options.get("unmasked"):
         raise PolicyError(
-            f"A copy of {operation.source} would carry patient data unmasked.",
+            f"Patient data of {origin} would arrive in {operation.target} unmasked.",
             hint="If that is what you want: --no-mask",
         )
 

@@ -6,6 +6,7 @@ and it raises in both.
 
 from __future__ import annotations
 
+import logging
 import signal
 import socket
 import threading
@@ -29,6 +30,7 @@ from dbops.postgres.locks import database_lock
 from skinspire.router import CONTROL
 
 HEARTBEAT_SECONDS = 2.0
+logger = logging.getLogger("dbops.runner")
 
 
 @dataclass(frozen=True)
@@ -256,13 +258,15 @@ def _signals_cancel(context: OperationContext) -> Iterator[None]:
 
 
 def _conclude_failure(operation: Operation, error: BaseException) -> None:
-    status, code, hint = Operation.Status.FAILED, "failed", ""
-    message = str(error) or type(error).__name__
+    status, code, hint = Operation.Status.FAILED, "unexpected", ""
+    message = f"Something unforeseen happened ({type(error).__name__}): {error}"
     if isinstance(error, DbopsError):
-        code, hint = error.code, error.hint
+        code, hint, message = error.code, error.hint, str(error)
     if isinstance(error, (KeyboardInterrupt, OperationCancelled)):
         status, code = Operation.Status.CANCELLED, "cancelled"
         message = "Cancelled; the target is as it was."
+    if code == "unexpected" and operation.door != "cli":  # a command shows it by --traceback
+        logger.error("Operation %s", operation.id, exc_info=error)
     _conclude(operation, status, error_code=code, error=message, hint=hint)
 
 

@@ -30,6 +30,9 @@ os.environ.update(
 )
 Path(os.environ["SKINSPIRE_HOME"]).mkdir(exist_ok=True)
 django.setup()
+# A worker of pytest-xdist inherits our environment and would load the settings before its own
+# copy of this file has named its home.
+del os.environ["DJANGO_SETTINGS_MODULE"]
 
 
 def pytest_unconfigure() -> None:
@@ -98,7 +101,7 @@ def shared_data() -> Path:
 
 
 @pytest.fixture(scope="session")
-def django_db_modify_db_settings() -> None:
+def django_db_modify_db_settings(django_db_modify_db_settings_parallel_suffix: None) -> None:
     """control in a file: heartbeat threads have connections of their own."""
     from django.conf import settings
 

@@ -237,7 +237,7 @@ def test_a_console_does_not_write_above_its_own_environment(operator: Client) ->
 
 def test_prod_is_copied_only_by_whoever_says_unmasked(operator: Client) -> None:
     refused = _confirmed(operator, "copy", source="prod")
-    assert "personal data unmasked" in _text(refused)
+    assert "Personal data of prod would arrive in dev unmasked" in _text(refused)
     assert not Operation.objects.exists()
     _confirmed(operator, "copy", source="prod", unmasked="on")
     assert Operation.objects.get().options == {"strategy": "auto", "unmasked": True}
@@ -278,6 +278,8 @@ def test_progress_is_told(operator: Client, queued: Operation) -> None:
         "running", True, "dump", 42, "",
     )  # fmt: skip
     assert [line["text"] for line in now["lines"]] == ["dump"]
+    for after in ("9" * 40, "-1", "x", "²"):
+        assert operator.get(f"{LIST}{queued.pk}/progress/", {"after": after}).status_code == 200
     page = _text(operator.get(f"{LIST}{queued.pk}/change/"))
     assert '<progress aria-label="Progress of this step" max="100" value="42">' in page
 
@@ -385,6 +387,13 @@ def test_an_undo_needs_the_permission_of_what_it_undoes(
     )
     path = f"{LIST}{operation.pk}/undo/"
     assert client.get(path).status_code == client.post(path).status_code == 403
+
+
+@pytest.mark.parametrize("kind", ["backup", "triggers", "init", "undo"])
+def test_only_replacements_are_undone(admin_client: Client, kind: str) -> None:
+    operation = Operation.objects.create(kind=kind, source="dev", status="succeeded", actor="x")
+    path = f"{LIST}{operation.pk}/undo/"
+    assert admin_client.get(path).status_code == admin_client.post(path).status_code == 404
 
 
 # The records

@@ -244,6 +244,10 @@ def test_protected_environments_ask_for_their_name(prepared: Installation) -> No
     assert "unmasked" in unmasked["message"]
     prepared.result("dbrestore", "-d", "prod", "-i", name, "--noinput", "--confirm", "prod")
     assert prepared.hashes("prod") == prepared.hashes("test")
+    patients = prepared.result("dbbackup", "-d", "prod")["name"]
+    restore = ["dbrestore", "-d", "test", "-i", patients, "--noinput"]
+    assert "unmasked" in prepared.refused(*restore)["message"]
+    prepared.result(*restore, "--no-mask")
 
 
 def test_tables_without_a_stamp_are_taken_in_only_when_asked(installation18: Installation) -> None:

@@ -70,7 +70,11 @@ def other_role(superuser: ConnectionParams) -> Iterator[str]:
     with session(superuser) as connection:
         databases = fetch_all(connection, "SELECT datname FROM pg_database WHERE datallowconn")
     for (database,) in databases:
-        with session(superuser.with_database(database)) as connection:
+        # Other tests drop their databases meanwhile.
+        with (
+            suppress(ConnectionFailedError),
+            session(superuser.with_database(database)) as connection,
+        ):
             execute(connection, f"DROP OWNED BY {name} CASCADE")
     with session(superuser) as connection:
         execute(connection, f"DROP ROLE {name}")

@@ -16,7 +16,7 @@ from django.views.decorators.cache import never_cache
 
 from dbops import policy, runner, tasks
 from dbops.admin.preview import preview
-from dbops.admin.progress import progress_json
+from dbops.admin.progress import UNDOABLE, progress_json
 from dbops.exceptions import ConfirmationError, PolicyError
 from dbops.forms import (
     BackUpForm,
@@ -163,11 +163,11 @@ class UndoView(ActionView):
 
     def get_permission_required(self) -> tuple[str, ...]:
         # Whoever may replace a database in this way may also put the old one back.
-        return (PERMISSIONS.get(self._operation.kind, "dbops.restore"),)
+        return (PERMISSIONS[self._operation.kind],)
 
     @property
     def _operation(self) -> Operation:
-        return get_object_or_404(Operation, pk=self.kwargs["operation_id"])
+        return get_object_or_404(Operation, pk=self.kwargs["operation_id"], kind__in=UNDOABLE)
 
     def get(self, request: HttpRequest, **kwargs: str) -> HttpResponse:
         form = self.form_class()
@@ -197,7 +197,7 @@ class ProgressView(SeeingView):
 
     def get(self, request: HttpRequest, operation_id: str) -> JsonResponse:
         operation = get_object_or_404(Operation, pk=operation_id)
-        after = request.GET.get("after", "0")
+        after = request.GET.get("after", "0")[:18]
         return JsonResponse(progress_json(operation, int(after) if after.isdecimal() else 0))
 
 

@@ -10,8 +10,8 @@ from django.utils.timezone import localtime
 
 from dbops.models import Operation, OperationLog
 
-_UNDOABLE = (Operation.Kind.RESTORE, Operation.Kind.COPY)
-_REPLACING = (*_UNDOABLE, Operation.Kind.UNDO)
+UNDOABLE = (Operation.Kind.RESTORE, Operation.Kind.COPY)
+_REPLACING = (*UNDOABLE, Operation.Kind.UNDO)
 _PATIENCE = timedelta(seconds=5)
 
 
@@ -50,7 +50,7 @@ def waiting_hint(operation: Operation) -> str:
 
 def can_undo(operation: Operation) -> bool:
     """True while the database it replaced is the one that is kept."""
-    if operation.kind not in _UNDOABLE or not operation.result.get("previous"):
+    if operation.kind not in UNDOABLE or not operation.result.get("previous"):
         return False
     later = Operation.objects.filter(
         kind__in=_REPLACING, target=operation.target,

@@ -53,10 +53,14 @@ class Console:
     def error(self, error: DbopsError) -> None:
         """One line with the cause, one with the next command; under JSON also the object."""
         if self.as_json:
-            self.result({"error": {"code": error.code, "message": str(error), "hint": error.hint}})
+            self.json_error(error.code, str(error), error.hint)
         self.note(f"Error: {_one_line(str(error))}", style="bold red")
         if error.hint:
             self.note(f"Hint: {error.hint}", style="yellow")
+
+    def json_error(self, code: str, message: str, hint: str) -> None:
+        """The one JSON object of a failure."""
+        self.result({"error": {"code": code, "message": message, "hint": hint}})
 
     def ask(self, question: str) -> bool:
         """Yes only if the answer is yes."""

@@ -58,19 +58,14 @@ class DbopsCommand(BaseCommand):
         self.console = Console(self.stdout, self.stderr, as_json=bool(options.get("json")))
         try:
             return super().execute(*args, **options)
-        except DbopsError as error:
+        except CommandError as error:
+            if self.console.as_json:
+                self.console.json_error("configuration", str(error), "")
+            raise
+        except (KeyboardInterrupt, Exception) as error:
             if options.get("traceback"):
                 raise
-            raise self._report(error, _exit_code(error)) from error
-        except KeyboardInterrupt as error:
-            cancelled = OperationCancelled("Cancelled; the target is as it was.")
-            terminated = isinstance(error, runner.Terminated)
-            code = EXIT_TERMINATED if terminated else EXIT_CANCELLED
-            raise self._report(cancelled, code) from error
-        except DatabaseError as error:
-            if options.get("traceback"):
-                raise
-            raise self._report(_control_unusable(error), EXIT_REFUSED) from error
+            raise self._report(*_told(error)) from error
 
     def _report(self, error: DbopsError, code: int) -> BaseException:
         if not getattr(self, "_called_from_command_line", False):
@@ -162,14 +157,24 @@ def find_operation(operation_id: str) -> Operation:
         raise OperationNotFoundError(f"There is no operation {operation_id[:40]!r}.") from None
 
 
-def _exit_code(error: DbopsError) -> int:
+def _told(error: BaseException) -> tuple[DbopsError, int]:
+    """The sentence and the exit code for whatever ended a command."""
     if isinstance(error, UsageError):
-        return EXIT_USAGE
-    return EXIT_CANCELLED if isinstance(error, OperationCancelled) else EXIT_REFUSED
-
-
-def _control_unusable(error: DatabaseError) -> DbopsError:
+        return error, EXIT_USAGE
+    if isinstance(error, OperationCancelled):
+        return error, EXIT_CANCELLED
+    if isinstance(error, KeyboardInterrupt):
+        code = EXIT_TERMINATED if isinstance(error, runner.Terminated) else EXIT_CANCELLED
+        return OperationCancelled("Cancelled; the target is as it was."), code
+    if isinstance(error, DbopsError):
+        return error, EXIT_REFUSED
+    if isinstance(error, DatabaseError):
+        first = str(error).splitlines()[0]
+        return DbopsError(
+            f"The control database cannot be used: {first}.",
+            hint="If this is a new installation: python manage.py migrate",
+        ), EXIT_REFUSED
     return DbopsError(
-        f"The control database cannot be used: {str(error).splitlines()[0]}.",
-        hint="If this is a new installation: python manage.py migrate",
-    )
+        f"Something unforeseen happened ({type(error).__name__}): {error}",
+        hint="See where: run it again with --traceback",
+    ), EXIT_REFUSED

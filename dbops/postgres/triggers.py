@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import psycopg2
-from psycopg2 import sql
+from psycopg2 import errors, sql
 
 from dbops.exceptions import LockedError, PreflightError, PrivilegeError, StatementError
 from dbops.postgres.connection import Connection, execute, fetch_all, fetch_all_polled, transaction
@@ -30,7 +30,6 @@ _FUNCTIONS = (
     "set_actors", "set_created_by", "set_updated_by",
 )  # fmt: skip
 _FILES = Path(__file__).parents[1] / "sql" / "triggers"
-_LOCK_NOT_AVAILABLE = "55P03"
 _ENABLE = "ALTER TABLE {table} ENABLE TRIGGER {trigger}"
 _DROP = "DROP TRIGGER {trigger} ON {table}"
 _CREATE = """CREATE OR REPLACE TRIGGER {trigger} BEFORE INSERT OR UPDATE ON {table}
@@ -252,8 +251,9 @@ def _require_schemas(connection: Connection, schemas: Sequence[str] | None) -> N
 
 
 def _require_privileges(connection: Connection, stale: list[str], triggers: list[_Trigger]) -> None:
-    tables = [trigger.schema for trigger in triggers], [trigger.table for trigger in triggers]
-    rows = fetch_all(connection, _file("refusals"), [*tables, list(_FUNCTIONS), stale])
+    tables = {(trigger.schema, trigger.table) for trigger in triggers}
+    schemas, names = [schema for schema, _ in tables], [name for _, name in tables]
+    rows = fetch_all(connection, _file("refusals"), [schemas, names, list(_FUNCTIONS), stale])
     if rows:
         raise PrivilegeError(
             "No trigger was installed, because the connecting role may not change "
@@ -295,6 +295,6 @@ def _named(error: StatementError, lock_timeout: float) -> StatementError | Locke
     if not isinstance(cause, psycopg2.Error) or cause.diag.table_name is None:
         return error
     table = f"No trigger was installed: table {cause.diag.table_name}"
-    if cause.pgcode == _LOCK_NOT_AVAILABLE:
+    if isinstance(cause, errors.LockNotAvailable):
         return LockedError(f"{table} was held by another session for over {lock_timeout:g} s.")
-    return StatementError(f"{table}: {error}")
+    return StatementError(f"{table}: {error}", hint=cause.diag.message_hint or "")

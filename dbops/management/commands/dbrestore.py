@@ -29,11 +29,16 @@ class Command(DbopsCommand, DbrestoreCommand):
         add_json_argument(parser)
         add_confirm_argument(parser)
         parser.add_argument("--env", metavar="ENV", help="the same as -d")
+        parser.add_argument(
+            "--no-mask",
+            action="store_true",
+            help="let a protected environment's backup into another one as it is",
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         _refuse_unsupported(options)
         target = conf.resolve_environment(options["database"] or options["env"])
-        wishes = _source(options, target)
+        wishes = {**_source(options, target), "unmasked": options["no_mask"]}
         what = wishes.get("name") or wishes["path"]
         self.confirm(f"Replace {target} by {what}?", Operation.Kind.RESTORE, target, options)
         outcome = self.run_operation(Operation.Kind.RESTORE, options, target=target, wishes=wishes)

@@ -31,7 +31,7 @@ class Command(MigrateCommand):
 
     def _migrate(self, alias: str, args: tuple[Any, ...], options: dict[str, Any]) -> None:
         if alias == CONTROL:
-            Path(settings.SKINSPIRE_HOME).mkdir(mode=0o711, parents=True, exist_ok=True)
+            _make_control_file()
             super().handle(*args, **options)
             return
         environment = conf.active_environment() if alias == DEFAULT_DB_ALIAS else alias
@@ -44,6 +44,15 @@ class Command(MigrateCommand):
                 stamp_database(conf.database_params(environment), environment)
         except DbopsError as error:
             raise CommandError(f"{error} {error.hint}") from error
+
+
+def _make_control_file() -> None:
+    """A SQLite control database is its owner's alone; SQLite itself would follow the umask."""
+    home = Path(settings.SKINSPIRE_HOME)
+    home.mkdir(mode=0o711, parents=True, exist_ok=True)
+    file = settings.DATABASES[CONTROL]["NAME"]
+    if isinstance(file, Path) and not file.exists():
+        file.touch(mode=0o600)
 
 
 def _aliases(options: dict[str, Any]) -> list[str]:

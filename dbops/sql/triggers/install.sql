@@ -3,11 +3,13 @@
 --
 -- The handler is the only way to learn which table a lock timeout was about, because the server
 -- does not say; it costs one savepoint for the whole block.
-DECLARE command text; label text;
+DECLARE command text; label text; advice text;
 BEGIN
     FOR command, label IN SELECT * FROM unnest({commands}::text[], {labels}::text[]) LOOP
         EXECUTE command;
     END LOOP;
 EXCEPTION WHEN OTHERS THEN
-    RAISE EXCEPTION USING MESSAGE = SQLERRM, ERRCODE = SQLSTATE, TABLE = label;
+    GET STACKED DIAGNOSTICS advice = PG_EXCEPTION_HINT;
+    RAISE EXCEPTION
+          USING MESSAGE = SQLERRM, ERRCODE = SQLSTATE, HINT = advice, TABLE = label;
 END

@@ -6,13 +6,16 @@ WITH given (schemas, tables, functions, stale) AS (
     VALUES (%s::name[], %s::name[], %s::name[], %s::name[])
 ),
 touched AS (
-    SELECT c.oid FROM given, unnest(given.schemas, given.tables) AS g (schema, name)
+    SELECT c.oid, c.relkind
+      FROM given, unnest(given.schemas, given.tables) AS g (schema, name)
       JOIN pg_namespace n ON n.nspname = g.schema
       JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = g.name
 ),
 -- A trigger on a partitioned table is made on its partitions too, whoever owns them.
 affected AS (
-    SELECT oid FROM touched UNION SELECT tree.relid FROM touched, pg_partition_tree(oid) AS tree
+    SELECT oid FROM touched
+     UNION
+    SELECT tree.relid FROM touched, pg_partition_tree(oid) AS tree WHERE relkind = 'p'
 ),
 refused AS (
     SELECT 'schema skinspire' AS label FROM given
