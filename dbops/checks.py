@@ -7,9 +7,9 @@ from typing import Any
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, register
 
-from dbops.conf import EMBEDDED
 from dbops.postgres.stamp import SCHEMA
 from skinspire import variables
+from skinspire.databases import EMBEDDED
 
 _HINTS = {
     "dbops.E001": "Set SKINSPIRE_ENV (or DJANGO_ENV) to dev, test or prod.",

@@ -15,10 +15,14 @@ from dbops.backups.store import BackupStore
 from dbops.exceptions import ConfigurationError, UnknownEnvironmentError
 from dbops.postgres.embedded import EmbeddedServer
 from dbops.postgres.params import ConnectionParams
+from skinspire.databases import EMBEDDED
 from skinspire.environment import ENVIRONMENTS, UnknownEnvironment, normalize_environment
 
-_LIBPQ_OPTIONS = ("sslmode", "sslrootcert", "sslcert", "sslkey", "service", "passfile")
-EMBEDDED = "EMBEDDED"
+# Options of Django's backend that are no keywords of libpq, and keywords we set ourselves.
+_NOT_PASSED_ON = {
+    "pool", "server_side_binding", "isolation_level", "assume_role",
+    "application_name", "client_encoding", "connect_timeout",
+}  # fmt: skip
 
 
 def active_environment() -> str:
@@ -40,7 +44,7 @@ def database_params(environment: str) -> ConnectionParams:
     Raises:
         ConfigurationError: the embedded server that would serve it was never started.
     """
-    configured: dict[str, Any] = settings.DATABASES[environment]
+    configured = _databases()[environment]
     if configured.get(EMBEDDED):
         return embedded_server().params(configured["NAME"])
     options: dict[str, Any] = configured.get("OPTIONS") or {}
@@ -50,7 +54,7 @@ def database_params(environment: str) -> ConnectionParams:
         port=int(configured.get("PORT") or 5432),
         user=configured.get("USER", ""),
         password=configured.get("PASSWORD", ""),
-        extra={key: str(options[key]) for key in _LIBPQ_OPTIONS if key in options},
+        extra={key: str(value) for key, value in options.items() if key not in _NOT_PASSED_ON},
     )
 
 
@@ -61,7 +65,14 @@ def embedded_server() -> EmbeddedServer:
 
 def embedded_environments() -> tuple[str, ...]:
     """Environments without a URL of their own."""
-    return tuple(name for name in ENVIRONMENTS if settings.DATABASES[name].get(EMBEDDED))
+    databases = _databases()
+    return tuple(name for name in ENVIRONMENTS if databases[name].get(EMBEDDED))
+
+
+def _databases() -> dict[str, dict[str, Any]]:
+    if settings.CONFIGURATION_ERROR:
+        raise ConfigurationError(settings.CONFIGURATION_ERROR[1], hint="python manage.py check")
+    return dict(settings.DATABASES)
 
 
 def refresh_embedded() -> None:

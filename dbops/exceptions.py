@@ -6,6 +6,9 @@ The tree is flat: adapters catch :class:`DbopsError` and show ``str(error)``, ``
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 
 class DbopsError(Exception):
     """Something was refused or failed and the target is as it was."""
@@ -13,8 +16,12 @@ class DbopsError(Exception):
     code = "failed"
     hint = ""
 
-    def __init__(self, message: str, *, hint: str = "") -> None:
+    def __init__(
+        self, message: str, *, hint: str = "", result: Mapping[str, Any] | None = None
+    ) -> None:
+        """``result``: what was found out all the same; ``--json`` shows it beside the error."""
         super().__init__(message)
+        self.result = result
         if hint:
             self.hint = hint
 
@@ -166,3 +173,24 @@ class OperationCancelled(DbopsError):
     """The operation was asked to stop and the target is as it was."""
 
     code = "cancelled"
+
+
+class UnforeseenError(DbopsError):
+    """Nothing of ours: a bug, or a system that answers as nobody thought of."""
+
+    code = "unforeseen"
+
+
+def as_dbops_error(error: BaseException) -> DbopsError:
+    """The sentence for any exception, for the edges that must not show a traceback."""
+    if isinstance(error, DbopsError):
+        return error
+    if isinstance(error, KeyboardInterrupt):
+        return OperationCancelled("Cancelled; the target is as it was.")
+    if isinstance(error, OSError) and error.strerror:
+        where = f": {error.filename}" if error.filename else ""
+        return UnforeseenError(f"{error.strerror}{where}.", hint="Check the path and its rights.")
+    return UnforeseenError(
+        f"Something unforeseen happened ({type(error).__name__}): {error}",
+        hint="See where: run it again with --traceback",
+    )

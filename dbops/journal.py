@@ -7,11 +7,13 @@ end of one is seen by comparing with the other.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import hmac
 import json
 import os
 from collections.abc import Iterable
+from datetime import timedelta
 from typing import Any
 
 from django.db import IntegrityError, transaction
@@ -23,6 +25,8 @@ from skinspire.router import CONTROL
 
 _BEGINNING = "0" * 64
 _TRIES = 20
+_IN_FLIGHT = timedelta(seconds=2)
+"""A row younger than this may still be waiting for its line in the file."""
 
 
 def record(event: str, *, actor: str, operation: str = "", **details: Any) -> JournalEntry:
@@ -79,7 +83,9 @@ def _append_line(entry: JournalEntry) -> None:
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
     descriptor = os.open(journal_file(), flags, 0o600)
     try:
-        os.write(descriptor, line.encode())  # one write: lines of two writers do not mix
+        data = line.encode()
+        if os.write(descriptor, data) != len(data):  # one write: lines of two do not mix
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(journal_file()))
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
@@ -87,13 +93,13 @@ def _append_line(entry: JournalEntry) -> None:
 
 def verify_journal() -> list[str]:
     """Sentences on every break of the chain and every difference from the file; [] if sound."""
+    written = _hashes_in_file()  # first: a line is written after its row
     entries = list(JournalEntry.objects.using(CONTROL).order_by("sequence"))
     problems = list(_broken_links(entries))
-    written = _hashes_in_file()
-    known = {entry.hash for entry in entries}
-    if missing := len(written - known):
+    if missing := len(written - {entry.hash for entry in entries}):
         problems.append(f"{missing} entries of the journal file are gone from the database.")
-    if extra := len(known - written):
+    settled = timezone.now() - _IN_FLIGHT
+    if extra := len({entry.hash for entry in entries if entry.at < settled} - _hashes_in_file()):
         problems.append(f"{extra} entries of the database are gone from the journal file.")
     return problems
 

@@ -64,11 +64,11 @@ def _backup(operation: Operation, context: OperationContext) -> Result:
     facts = {"database": settings.DATABASES[operation.source], "connector": None}
     signals.pre_backup.send(sender=Operation, servername=request.server_name, **facts)
     manifest = backup_database(request, context).manifest
-    signals.post_backup.send(
+    record_backup(manifest)  # first: from now on it is listed, whatever a receiver does
+    signals.post_backup.send_robust(
         sender=Operation, servername=request.server_name, filename=manifest.name,
         storage=request.store.storage, **facts,
     )  # fmt: skip
-    record_backup(manifest)
     content = manifest.content
     return {
         "name": manifest.name, "size": manifest.size, "sha256": manifest.sha256,
@@ -118,7 +118,7 @@ def _restore(operation: Operation, context: OperationContext) -> Result:
     connections[operation.target].close()
     signals.pre_restore.send(sender=Operation, **facts)
     result = restore_database(request, context)
-    signals.post_restore.send(sender=Operation, connector=None, **facts)
+    signals.post_restore.send_robust(sender=Operation, connector=None, **facts)
     return asdict(result)
 
 
@@ -168,7 +168,6 @@ def _triggers(operation: Operation, context: OperationContext) -> Result:
         environment=operation.target,
         schemas=tuple(options["schemas"]) if options.get("schemas") else None,
         base_only=bool(options.get("base_only")),
-        dry_run=bool(options.get("dry_run")),
     )
     apply = apply_base_triggers if request.base_only else apply_triggers
     return asdict(apply(request, context))

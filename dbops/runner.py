@@ -18,14 +18,22 @@ from types import FrameType
 from typing import Any
 
 import psutil
-from django.db import IntegrityError, close_old_connections, transaction
+from django.db import Error as DatabaseLayerError
+from django.db import IntegrityError, connections, transaction
 from django.utils import timezone
 
 from dbops import conf, journal, policy
-from dbops.exceptions import DbopsError, LockedError, OperationCancelled, PolicyError
+from dbops.exceptions import (
+    LockedError,
+    OperationCancelled,
+    PolicyError,
+    UnforeseenError,
+    as_dbops_error,
+)
 from dbops.kinds import KINDS, KindOfOperation
 from dbops.models import Operation, OperationLog
 from dbops.operations.context import Listener, OperationContext
+from dbops.postgres.connection import Connection, fetch_value
 from dbops.postgres.locks import database_lock
 from skinspire.router import CONTROL
 
@@ -39,6 +47,8 @@ class Outcome:
 
     operation: Operation
     result: Mapping[str, Any]
+    late_signal: int | None = None
+    """A signal that came when the operation could no longer be stopped."""
 
 
 def submit(
@@ -99,16 +109,19 @@ def run(operation: Operation, listener: Listener | None = None) -> Outcome:
         raise OperationCancelled(f"Operation {operation.id} is {operation.status}, not queued.")
     kind = KINDS[operation.kind]
     watch = _Watch(operation, listener)
-    try:
-        kind.look(operation)
-        with watch.watching(), _locks(kind, operation):
-            result = kind.execute(operation, watch.context)
-    except BaseException as error:
-        _conclude_failure(operation, error)
-        raise
-    kind.keep(operation, result)
-    _conclude(operation, Operation.Status.SUCCEEDED, result=dict(result))
-    return Outcome(operation, result)
+    with _signals_cancel(watch.context) as late:
+        try:
+            _journal("started", operation)
+            kind.look(operation)
+            with watch.watching(), _locks(kind, operation, watch.context):
+                result = kind.execute(operation, watch.context)
+                watch.context.committing = True  # it is done; what remains is to tell
+        except BaseException as error:
+            watch.context.committing = True
+            _conclude_failure(operation, error)
+            raise
+        _conclude_success(kind, operation, result)
+    return Outcome(operation, result, late[0] if late else None)
 
 
 def _claim(operation: Operation) -> bool:
@@ -121,14 +134,17 @@ def _claim(operation: Operation) -> bool:
         attempt=operation.attempt + 1,
     )  # fmt: skip
     operation.refresh_from_db()
-    if taken:
-        _journal("started", operation)
     return bool(taken)
 
 
 @contextmanager
-def _locks(kind: KindOfOperation, operation: Operation) -> Iterator[None]:
+def _locks(
+    kind: KindOfOperation, operation: Operation, context: OperationContext
+) -> Iterator[None]:
     """The advisory locks on every database concerned, always in the same order."""
+    held: list[Connection] = []
+    # The locks are their sessions': whoever lost one must not go on to the swap.
+    context.confirm_locks = lambda: [fetch_value(it, "SELECT true") for it in held]
     wanted = [(operation.target, True), (operation.source, False)]
     if not kind.writes:
         wanted = [(operation.target or operation.source, False)]
@@ -136,9 +152,8 @@ def _locks(kind: KindOfOperation, operation: Operation) -> Iterator[None]:
         for environment, exclusive in sorted(pair for pair in wanted if pair[0]):
             params = conf.database_params(environment)
             try:
-                stack.enter_context(
-                    database_lock(params, operation=operation.id, exclusive=exclusive)
-                )
+                lock = database_lock(params, operation=operation.id, exclusive=exclusive)
+                held.append(stack.enter_context(lock))
             except LockedError as error:
                 raise LockedError(
                     _holder_sentence(environment, str(error)),
@@ -167,7 +182,7 @@ class _Watch:
         self._step = ""
         self._progress: int | None = None
         self._done = threading.Event()
-        self._lines: list[tuple[str, str]] = []
+        self._lines: list[OperationLog] = []
         self._lock = threading.Lock()
         self.context = OperationContext(
             operation_id=operation.id,
@@ -190,16 +205,16 @@ class _Watch:
             self._listener(message, None, None)
 
     def _on_line(self, kind: str, text: str) -> None:
+        line = OperationLog(operation=self._operation, at=timezone.now(), kind=kind, text=text)
         with self._lock:
-            self._lines.append((kind, text))
+            self._lines.append(line)
 
     @contextmanager
     def watching(self) -> Iterator[None]:
         thread = threading.Thread(target=self._beat, daemon=True)
         thread.start()
         try:
-            with _signals_cancel(self.context):
-                yield
+            yield
         finally:
             self._done.set()
             thread.join()
@@ -209,20 +224,32 @@ class _Watch:
         try:
             while not self._done.wait(HEARTBEAT_SECONDS):
                 self._write()
-                if Operation.objects.filter(pk=self._operation.pk).exclude(cancel_requested_by=""):
-                    self.context.cancelled.set()
+                self._hear_cancel()
         finally:
-            close_old_connections()
+            connections.close_all()  # this thread's own
+
+    def _hear_cancel(self) -> None:
+        asked = Operation.objects.filter(pk=self._operation.pk).exclude(cancel_requested_by="")
+        try:
+            if asked.exists():
+                self.context.cancelled.set()
+        except DatabaseLayerError as error:
+            logger.warning("Could not look for a cancel request: %s", error)
 
     def _write(self) -> None:
+        """Heartbeat and lines; a control database that is busy gets them the next time."""
         with self._lock:
             lines, self._lines = self._lines, []
-        OperationLog.objects.bulk_create(
-            OperationLog(operation=self._operation, kind=kind, text=text) for kind, text in lines
-        )
-        Operation.objects.filter(pk=self._operation.pk).update(
-            heartbeat_at=timezone.now(), step=self._step[:60], progress=self._progress
-        )
+        try:
+            with transaction.atomic(using=CONTROL):
+                OperationLog.objects.bulk_create(lines)
+                Operation.objects.filter(pk=self._operation.pk).update(
+                    heartbeat_at=timezone.now(), step=self._step[:60], progress=self._progress
+                )
+        except DatabaseLayerError as error:
+            logger.warning("Could not record progress: %s", error)
+            with self._lock:
+                self._lines = lines + self._lines
 
 
 class Terminated(KeyboardInterrupt):
@@ -230,17 +257,19 @@ class Terminated(KeyboardInterrupt):
 
 
 @contextmanager
-def _signals_cancel(context: OperationContext) -> Iterator[None]:
+def _signals_cancel(context: OperationContext) -> Iterator[list[int]]:
     """Ctrl-C, TERM and HUP unwind the operation, which ends its children and drops what it built.
 
-    Once the swap has begun they come too late and are ignored for its milliseconds.
+    Once the swap has begun they come too late: they are kept in the list that is yielded.
     """
+    late: list[int] = []
     if threading.current_thread() is not threading.main_thread():
-        yield
+        yield late
         return
 
     def handle(number: int, frame: FrameType | None) -> None:
         if context.committing:
+            late.append(number)
             return
         # The unwinding itself must not be interrupted: a second Ctrl-C would leave the scratch
         # database behind.
@@ -251,23 +280,34 @@ def _signals_cancel(context: OperationContext) -> Iterator[None]:
     handled = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     before = {number: signal.signal(number, handle) for number in handled}
     try:
-        yield
+        yield late
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
 
 
+def _conclude_success(
+    kind: KindOfOperation, operation: Operation, result: Mapping[str, Any]
+) -> None:
+    """Record it. The deed is done: a record that fails is told and must not look like failure."""
+    try:
+        kind.keep(operation, result)
+        _conclude(operation, Operation.Status.SUCCEEDED, result=dict(result))
+    except (DatabaseLayerError, OSError) as error:
+        operation.status = Operation.Status.SUCCEEDED
+        logger.error("Operation %s succeeded but could not be recorded: %s", operation.id, error)
+
+
 def _conclude_failure(operation: Operation, error: BaseException) -> None:
-    status, code, hint = Operation.Status.FAILED, "unexpected", ""
-    message = f"Something unforeseen happened ({type(error).__name__}): {error}"
-    if isinstance(error, DbopsError):
-        code, hint, message = error.code, error.hint, str(error)
-    if isinstance(error, (KeyboardInterrupt, OperationCancelled)):
-        status, code = Operation.Status.CANCELLED, "cancelled"
-        message = "Cancelled; the target is as it was."
-    if code == "unexpected" and operation.door != "cli":  # a command shows it by --traceback
+    told = as_dbops_error(error)
+    cancelled = isinstance(told, OperationCancelled)
+    status = Operation.Status.CANCELLED if cancelled else Operation.Status.FAILED
+    if isinstance(told, UnforeseenError) and operation.door != "cli":  # a command has --traceback
         logger.error("Operation %s", operation.id, exc_info=error)
-    _conclude(operation, status, error_code=code, error=message, hint=hint)
+    try:
+        _conclude(operation, status, error_code=told.code, error=str(told), hint=told.hint)
+    except (DatabaseLayerError, OSError) as unrecorded:
+        logger.error("Operation %s could not be recorded: %s", operation.id, unrecorded)
 
 
 def _conclude(operation: Operation, status: str, **fields: Any) -> None:

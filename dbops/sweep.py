@@ -3,24 +3,31 @@
 from __future__ import annotations
 
 import socket
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import timedelta
 
 import psutil
 from django.conf import settings
 from django.db.models import Q
 from django.utils import timezone
+from django_tasks import TaskResultStatus
+from django_tasks_db.models import DBTaskResult
 
 from dbops import conf, journal
-from dbops.exceptions import DbopsError
-from dbops.models import Operation
-from dbops.postgres.connection import session
+from dbops.exceptions import DbopsError, LockedError
+from dbops.kinds import record_backup
+from dbops.models import Backup, Operation
+from dbops.operations.backup import list_backups
+from dbops.postgres.connection import Connection, session
 from dbops.postgres.databases import (
     MAINTENANCE,
     drop_database,
     operation_of_scratch,
     scratch_databases,
+    scratch_name,
 )
+from dbops.postgres.locks import database_lock
+from dbops.postgres.params import ConnectionParams
 from skinspire.environment import ENVIRONMENTS
 
 
@@ -31,6 +38,10 @@ class Swept:
     interrupted: list[str] = field(default_factory=list)
     databases: list[str] = field(default_factory=list)
     files: list[str] = field(default_factory=list)
+    catalogued: list[str] = field(default_factory=list)
+    """Backups found in the storage that the catalogue did not know."""
+    uncatalogued: list[str] = field(default_factory=list)
+    """Backups of the catalogue that are no longer in the storage, or no longer valid."""
     unreachable: list[str] = field(default_factory=list)
 
 
@@ -51,21 +62,23 @@ def sweep(*, actor: str) -> Swept:
         if _is_over(operation):
             store.remove_leftover(name)
             swept.files.append(name)
-    if swept.databases or swept.files:
-        journal.record("swept", actor=actor, databases=swept.databases, files=swept.files)
+    swept.catalogued, swept.uncatalogued = reconcile_catalogue()
+    done = {key: names for key, names in asdict(swept).items() if names and key != "unreachable"}
+    if done:
+        journal.record("swept", actor=actor, **done)
     return swept
 
 
 def mark_lost_operations(*, actor: str) -> list[str]:
-    """Running operations whose process is gone become interrupted; their ids."""
+    """Active operations that nobody runs, and nobody will, become interrupted; their ids."""
+    waiting = _awaited_by_a_task()
     lost = []
-    for operation in Operation.objects.filter(status=Operation.Status.RUNNING):
-        if not _is_lost(operation):
+    for operation in Operation.objects.filter(status__in=Operation.ACTIVE):
+        queued = operation.status == Operation.Status.QUEUED
+        if not (_is_forgotten(operation, waiting) if queued else _is_lost(operation)):
             continue
-        # The filter again: it may have ended between the look and now.
-        changed = Operation.objects.filter(
-            pk=operation.pk, status=Operation.Status.RUNNING
-        ).update(
+        # The filter again: it may have moved on between the look and now.
+        changed = Operation.objects.filter(pk=operation.pk, status=operation.status).update(
             status=Operation.Status.INTERRUPTED, finished_at=timezone.now(),
             error_code="interrupted",
             error="Its process died. The target holds the old database or the new one, whole.",
@@ -77,9 +90,25 @@ def mark_lost_operations(*, actor: str) -> list[str]:
     return lost
 
 
+def _awaited_by_a_task() -> set[str]:
+    """Operations that a worker will still take, or is just taking."""
+    recently = timezone.now() - Operation.LEASE
+    tasks = DBTaskResult.objects.filter(
+        Q(status=TaskResultStatus.READY)
+        | Q(status=TaskResultStatus.RUNNING, started_at__gt=recently)
+    )
+    return {argument for task in tasks for argument in task.args_kwargs["args"]}
+
+
+def _is_forgotten(operation: Operation, awaited: set[str]) -> bool:
+    """Queued, but whoever was to run it died before it began."""
+    old = timezone.now() - operation.created_at > Operation.LEASE
+    return old and operation.pk not in awaited
+
+
 def _is_lost(operation: Operation) -> bool:
-    if operation.host == socket.gethostname():
-        return not _is_alive(operation)
+    if operation.host == socket.gethostname() and not _is_alive(operation):
+        return True
     beat = operation.heartbeat_at or operation.created_at
     return timezone.now() - beat > Operation.LEASE
 
@@ -104,12 +133,37 @@ def _is_expired(operation_id: str) -> bool:
 
 
 def _sweep_databases(environment: str) -> list[str]:
+    params = conf.database_params(environment)
     removed = []
-    with session(conf.database_params(environment).with_database(MAINTENANCE)) as control:
+    with session(params.with_database(MAINTENANCE)) as control:
         for name in scratch_databases(control):
             role, operation = operation_of_scratch(name) or ("", "")
+            if name != scratch_name(params.database, role, operation):
+                continue  # of another environment, or of another installation
             ended = _is_over(operation) if role == "incoming" else _is_expired(operation)
-            if ended:
-                drop_database(control, name)
+            if ended and _drop_unless_held(control, params, name):
                 removed.append(name)
     return removed
+
+
+def _drop_unless_held(control: Connection, params: ConnectionParams, name: str) -> bool:
+    """Only under the target's lock: a process that only seemed dead may still be building."""
+    try:
+        with database_lock(params, operation="sweep", exclusive=True):
+            drop_database(control, name)
+    except LockedError:
+        return False
+    return True
+
+
+def reconcile_catalogue() -> tuple[list[str], list[str]]:
+    """Bring the catalogue in line with the manifests in the storage: (entered, removed) names."""
+    store = conf.backup_store()
+    found = {manifest.name: manifest for manifest in list_backups(store)}
+    known = set(Backup.objects.values_list("name", flat=True))
+    entered = sorted(found.keys() - known)
+    for name in entered:
+        record_backup(found[name])
+    removed = sorted(known - found.keys())
+    Backup.objects.filter(name__in=removed).delete()
+    return entered, removed

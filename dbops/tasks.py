@@ -16,13 +16,15 @@ from dbops.models import Operation
 @task()
 def run_operation(operation_id: str) -> None:
     """Run a recorded operation; its row keeps the outcome, so a failure is no failed task."""
+    heard = None
     try:
-        runner.run(Operation.objects.get(pk=operation_id))
+        heard = runner.run(Operation.objects.get(pk=operation_id)).late_signal
     except DbopsError:
         return
     except KeyboardInterrupt:
-        # The signal ended the operation; the worker it was meant for still has to hear it.
-        os.kill(os.getpid(), signal.SIGTERM)
+        heard = signal.SIGTERM
+    if heard is not None:  # the worker it was meant for still has to hear it
+        os.kill(os.getpid(), heard)
 
 
 def submit_and_enqueue(kind: str, **asked: Any) -> Operation:

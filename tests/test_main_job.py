@@ -132,9 +132,8 @@ def test_what_the_database_had_of_its_own_is_carried_over(installation: Installa
         assert cursor.fetchone() == before
 
 
-def test_readers_see_less_than_a_second_of_outage(installation18: Installation) -> None:
+def test_readers_see_less_than_a_second_of_outage(installation: Installation) -> None:
     """100 MB restored while a reader polls the target ten times a second and more."""
-    installation = installation18
     installation.result("init_db", "--env", "test")
     installation.sql(
         "test",

@@ -6,7 +6,7 @@ import secrets
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from typing import Any
 
@@ -14,6 +14,7 @@ import pytest
 from psycopg2 import sql
 
 from dbops.exceptions import (
+    ConnectionFailedError,
     LockedError,
     OperationCancelled,
     PreflightError,

@@ -6,6 +6,7 @@ storage makes an object visible only once its upload is complete, which gives th
 
 from __future__ import annotations
 
+import errno
 import os
 import queue
 import re
@@ -164,11 +165,6 @@ class BackupStore:
             if entry.endswith(SUFFIX) and entry.removesuffix(SUFFIX) in entries
         )
 
-    def discard(self, name: str) -> None:
-        """Remove a backup, its manifest first: half a removal is no backup, not half a one."""
-        self.storage.delete(name + SUFFIX)
-        self.storage.delete(name)
-
     def forget(self, name: str) -> None:
         """Remove an archive that never got its manifest; a sealed one is left alone.
 
@@ -237,11 +233,23 @@ def _write_file(directory: Path, name: str, chunks: Iterable[bytes], operation: 
                 file.write(chunk)
             file.flush()
             os.fsync(file.fileno())
-        os.rename(temporary, directory / name)
+        _publish(temporary, directory / name)
         _fsync_directory(directory)
     finally:
         with suppress(FileNotFoundError):
             temporary.unlink()
+
+
+def _publish(temporary: Path, final: Path) -> None:
+    """Give the finished file its name, without ever replacing what bears it."""
+    try:
+        os.link(temporary, final)
+    except FileExistsError:
+        raise StorageWriteError(f"A backup named {final.name} exists already.") from None
+    except OSError as error:
+        if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.EMLINK):
+            raise
+        os.rename(temporary, final)  # a file system without hard links
 
 
 def _fsync_directory(directory: Path) -> None:

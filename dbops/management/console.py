@@ -53,14 +53,17 @@ class Console:
     def error(self, error: DbopsError) -> None:
         """One line with the cause, one with the next command; under JSON also the object."""
         if self.as_json:
-            self.json_error(error.code, str(error), error.hint)
+            self.json_error(error.code, str(error), error.hint, error.result)
         self.note(f"Error: {_one_line(str(error))}", style="bold red")
         if error.hint:
             self.note(f"Hint: {error.hint}", style="yellow")
 
-    def json_error(self, code: str, message: str, hint: str) -> None:
+    def json_error(
+        self, code: str, message: str, hint: str, result: Mapping[str, Any] | None = None
+    ) -> None:
         """The one JSON object of a failure."""
-        self.result({"error": {"code": code, "message": message, "hint": hint}})
+        content: dict[str, Any] = {"error": {"code": code, "message": message, "hint": hint}}
+        self.result(content if result is None else content | {"result": dict(result)})
 
     def ask(self, question: str) -> bool:
         """Yes only if the answer is yes."""

@@ -6,14 +6,15 @@ code here, and nowhere else.
 
 from __future__ import annotations
 
-import getpass
+import os
+import pwd
 import sys
 from argparse import ArgumentParser
 from collections.abc import Mapping
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from django.db import DatabaseError
+from django.db import Error as DatabaseLayerError
 
 from dbops import conf, policy, runner
 from dbops.exceptions import (
@@ -22,6 +23,7 @@ from dbops.exceptions import (
     OperationCancelled,
     OperationNotFoundError,
     UsageError,
+    as_dbops_error,
 )
 from dbops.management.console import Console
 from dbops.models import Operation
@@ -47,12 +49,13 @@ class DbopsCommand(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         add_json_argument(parser)
+        add_noinput_argument(parser)
         if self.takes_environment:
             parser.add_argument(
                 "--env", metavar="ENV", help="dev, test or prod (default: the active one)"
             )
         if self.asks:
-            add_confirm_arguments(parser)
+            add_confirm_argument(parser)
 
     def execute(self, *args: Any, **options: Any) -> Any:
         self.console = Console(self.stdout, self.stderr, as_json=bool(options.get("json")))
@@ -74,11 +77,14 @@ class DbopsCommand(BaseCommand):
         return SystemExit(code)
 
     def actor(self) -> str:
-        """Who acts at a command line: the account of the operating system."""
+        """Who acts at a command line: the account of the operating system, not what
+        LOGNAME claims; behind sudo, both."""
         try:
-            return getpass.getuser()
-        except (KeyError, OSError):
-            return "unknown"
+            name = pwd.getpwuid(os.getuid()).pw_name
+        except KeyError:
+            name = str(os.getuid())
+        behind = os.environ.get("SUDO_USER") if os.getuid() == 0 else None
+        return f"{behind} as {name}" if behind else name
 
     def run_operation(
         self,
@@ -126,11 +132,10 @@ def add_json_argument(parser: ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object on stdout")
 
 
-def add_confirm_arguments(parser: ArgumentParser) -> None:
+def add_noinput_argument(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--noinput", "--no-input", action="store_false", dest="interactive", help="never prompt"
     )
-    add_confirm_argument(parser)
 
 
 def add_confirm_argument(parser: ArgumentParser) -> None:
@@ -142,6 +147,14 @@ def add_confirm_argument(parser: ArgumentParser) -> None:
 def environment_option(options: Mapping[str, Any], key: str = "env") -> str:
     """The environment an option names, or the active one. Raises UnknownEnvironmentError."""
     return conf.resolve_environment(options.get(key))
+
+
+def named_environment(options: Mapping[str, Any]) -> str | None:
+    """What ``-d`` or ``--env`` names. Raises UsageError where they name two."""
+    database, environment = options["database"], options["env"]
+    if database and environment and database != environment:
+        raise UsageError(f"-d {database} and --env {environment} contradict each other.")
+    return database or environment
 
 
 def operation_json(outcome: runner.Outcome) -> dict[str, Any]:
@@ -159,22 +172,15 @@ def find_operation(operation_id: str) -> Operation:
 
 def _told(error: BaseException) -> tuple[DbopsError, int]:
     """The sentence and the exit code for whatever ended a command."""
-    if isinstance(error, UsageError):
-        return error, EXIT_USAGE
-    if isinstance(error, OperationCancelled):
-        return error, EXIT_CANCELLED
-    if isinstance(error, KeyboardInterrupt):
-        code = EXIT_TERMINATED if isinstance(error, runner.Terminated) else EXIT_CANCELLED
-        return OperationCancelled("Cancelled; the target is as it was."), code
-    if isinstance(error, DbopsError):
-        return error, EXIT_REFUSED
-    if isinstance(error, DatabaseError):
-        first = str(error).splitlines()[0]
+    if isinstance(error, DatabaseLayerError):
+        first = (str(error).splitlines() or ["no message"])[0]
         return DbopsError(
             f"The control database cannot be used: {first}.",
             hint="If this is a new installation: python manage.py migrate",
         ), EXIT_REFUSED
-    return DbopsError(
-        f"Something unforeseen happened ({type(error).__name__}): {error}",
-        hint="See where: run it again with --traceback",
-    ), EXIT_REFUSED
+    told = as_dbops_error(error)
+    if isinstance(error, runner.Terminated):
+        return told, EXIT_TERMINATED
+    if isinstance(told, OperationCancelled):
+        return told, EXIT_CANCELLED
+    return told, EXIT_USAGE if isinstance(told, UsageError) else EXIT_REFUSED

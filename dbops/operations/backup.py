@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -12,7 +13,7 @@ from pathlib import Path
 from dbops.backups.codec import Meter, compress
 from dbops.backups.manifest import Manifest
 from dbops.backups.store import BackupStore, check_new_name
-from dbops.exceptions import BackupInvalidError, ToolError
+from dbops.exceptions import BackupInvalidError, OperationCancelled, ToolError
 from dbops.operations.context import OperationContext
 from dbops.operations.guards import Endpoint, check_stamp, inspect_endpoint, require_existing
 from dbops.postgres import archive, catalog
@@ -125,14 +126,19 @@ def _dump(
         ) as child,
     ):
         # Counting looks through the same snapshot while pg_dump reads, so the two agree.
-        counting = pool.submit(_look, snapshot, request, context)
+        given_up = threading.Event()
+        counting = pool.submit(_look, snapshot, request, context, given_up)
+        written = False
         try:
             chunks = compress(_dumped_chunks(child, context, total))
             request.store.write(name, meter.watch(chunks), operation=context.operation_id)
+            written = True
             return counting.result()
         except BaseException as error:
+            given_up.set()
             snapshot.connection.cancel()
-            request.store.forget(name)
+            if written:  # else the name may be another backup's
+                request.store.forget(name)
             if isinstance(error, ToolError):
                 _name_locked_tables(request, error)
             raise
@@ -162,9 +168,19 @@ def _dumped_chunks(child: Child, context: OperationContext, total: int | None) -
     child.wait(context.check_cancelled)
 
 
-def _look(snapshot: Snapshot, request: BackupRequest, context: OperationContext) -> _Dumped:
+def _look(
+    snapshot: Snapshot,
+    request: BackupRequest,
+    context: OperationContext,
+    given_up: threading.Event,
+) -> _Dumped:
+    def poll() -> None:
+        context.check_cancelled()
+        if given_up.is_set():
+            raise OperationCancelled("The dump has ended; counting on would be in vain.")
+
     connection = snapshot.connection
-    fingerprint = take_fingerprint(connection, context.check_cancelled)
+    fingerprint = take_fingerprint(connection, poll)
     tables = {
         table: 0 if _matches(table, request.without_rows_of) else rows
         for table, rows in fingerprint.tables.items()

@@ -26,6 +26,8 @@ class OperationContext:
     on_step: Listener = _deaf
     on_log: Callable[[str], None] = lambda _: None
     cancelled: threading.Event = field(default_factory=threading.Event)
+    confirm_locks: Callable[[], object] = lambda: None
+    """Raises where a lock the operation runs under was lost."""
     committing: bool = False
     """True from the moment the operation can no longer be stopped half-way."""
 
@@ -52,4 +54,5 @@ class OperationContext:
         """The last moment to cancel: from here on a signal or a cancel comes too late, so that
         "cancelled" always means the target is as it was."""
         self.check_cancelled()
+        self.confirm_locks()
         self.committing = True

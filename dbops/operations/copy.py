@@ -132,11 +132,11 @@ def copy_database(request: CopyRequest, context: OperationContext) -> CopyResult
     plan = plan_copy(request)
     with building(plan.target, context) as replacement:
         strategy = plan.strategy
-        if strategy == "template" and not _copy_files(request, plan, replacement, context):
-            strategy = "dump"
+        counted = None
         if strategy == "template":
-            counted = _settle_file_copy(request, replacement, context)
-        else:
+            counted = _copy_by_files(request, plan, replacement, context)
+        if counted is None:
+            strategy = "dump"
             counted = _copy_by_dump(request, plan, replacement, context)
         installed = _install_triggers(replacement, context)
         size = _size(replacement)
@@ -187,49 +187,51 @@ def _may_clone(source: Endpoint) -> bool:
         return catalog.may_act_as(control, [source.database.owner])
 
 
-def _copy_files(
+def _copy_by_files(
     request: CopyRequest, plan: CopyPlan, replacement: Replacement, context: OperationContext
-) -> bool:
-    """False where somebody connected to the source meanwhile and another way must be taken."""
-    context.step("copy files")
-    with session(replacement.maintenance, application=context.application) as control:
-        try:
-            copy_files(
-                control,
-                replacement.incoming.database,
-                request.source.database,
-                context.check_cancelled,
-            )
-        except StatementError as error:
-            if request.strategy == "template" or "being accessed" not in str(error):
-                raise
-            context.log(f"{request.source.database} came into use; copying by dump instead")
-            drop_database(control, replacement.incoming.database)
-            return False
-    return True
+) -> _Counted | None:
+    """Copy inside the server; None where somebody used the source meanwhile, so that another way
+    must be taken."""
+    try:
+        before = _count(request.source, require_existing(plan.source).size, context)
+        context.step("copy files")
+        with session(replacement.maintenance, application=context.application) as control:
+            incoming = replacement.incoming.database
+            copy_files(control, incoming, request.source.database, context.check_cancelled)
+        return _prove_file_copy(before, replacement, context)
+    except (StatementError, ProofError) as error:
+        in_use = isinstance(error, ProofError) or "being accessed" in str(error)
+        if request.strategy == "template" or not in_use:
+            raise
+        context.log(f"{request.source.database} came into use; copying by dump instead")
+    with session(replacement.maintenance) as control:
+        drop_database(control, replacement.incoming.database)
+    return None
 
 
-def _settle_file_copy(
-    request: CopyRequest, replacement: Replacement, context: OperationContext
+def _count(database: ConnectionParams, size: int, context: OperationContext) -> dict[str, int]:
+    """Rows per table, exact up to COUNT_BELOW; above, counting would take longer than copying."""
+    with session(database, application=context.application) as connection:
+        if size <= COUNT_BELOW:
+            return catalog.count_rows(connection, context.check_cancelled)
+        return {table.label: table.estimated_rows for table in catalog.tables(connection)}
+
+
+def _prove_file_copy(
+    before: dict[str, int], replacement: Replacement, context: OperationContext
 ) -> _Counted:
-    """Stamp, and prove that every table of the source is there.
-
-    The server itself copied the files while nobody could write; counting every row of a large
-    database would take longer than copying it did.
-    """
     context.step("prove")
-    with session(request.source) as connection:
-        expected = {table.label for table in catalog.tables(connection)}
-    with session(replacement.incoming, application=context.application) as connection:
+    size = _size(replacement)
+    exact = size <= COUNT_BELOW
+    found = _count(replacement.incoming, size, context)
+    different = before.keys() ^ found.keys()
+    if exact:
+        different |= {table for table in before if before[table] != found.get(table)}
+    if different:
+        raise ProofError(f"The copy differs from its source in {', '.join(sorted(different)[:3])}.")
+    with session(replacement.incoming) as connection:
         write_stamp(connection, replacement.target.environment)
-        found = catalog.tables(connection)
-        missing = expected - {table.label for table in found}
-        if missing:
-            raise ProofError(f"The copy lacks {', '.join(sorted(missing)[:3])}.")
-        if _size(replacement) > COUNT_BELOW:
-            return _Counted(sum(table.estimated_rows for table in found), len(found), exact=False)
-        counts = catalog.count_rows(connection, context.check_cancelled)
-        return _Counted(sum(counts.values()), len(counts), exact=True)
+    return _Counted(sum(found.values()), len(found), exact)
 
 
 def _copy_by_dump(
@@ -294,7 +296,10 @@ def _install_triggers(replacement: Replacement, context: OperationContext) -> in
     with session(
         replacement.incoming, application=context.application, actor=context.actor
     ) as connection:
-        return triggers.install(connection, poll=context.check_cancelled).triggers
+        installed = triggers.install(connection, poll=context.check_cancelled).triggers
+        if triggers.status(connection).drift:
+            raise ProofError("The triggers are not all in place after they were installed.")
+        return installed
 
 
 def _size(replacement: Replacement) -> int:

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 
 from dbops.exceptions import StampError
 from dbops.operations.context import OperationContext
-from dbops.operations.guards import check_stamp, inspect_endpoint
+from dbops.operations.guards import check_stamp, inspect_endpoint, require_existing
 from dbops.postgres import triggers
-from dbops.postgres.catalog import is_empty
 from dbops.postgres.connection import session
 from dbops.postgres.databases import MAINTENANCE, create_database
 from dbops.postgres.params import ConnectionParams
@@ -76,13 +75,21 @@ def _adopt(request: InitRequest, check: Callable[[], None]) -> bool:
         return True
 
 
-def is_untouched(database: ConnectionParams) -> bool:
-    """True where nobody has made anything in the database and it bears no stamp."""
-    with session(database) as connection:
-        return read_stamp(connection) is None and is_empty(connection)
+def prepare_migration(database: ConnectionParams, environment: str, *, writing: bool) -> None:
+    """See that the database is the environment's before Django migrates it.
 
+    An empty one is stamped now: once it holds tables it could not be told from one that was made
+    for something else.
 
-def stamp_database(database: ConnectionParams, environment: str) -> None:
-    """Write the stamp. For a database that was just found untouched."""
-    with session(database) as connection:
-        write_stamp(connection, environment)
+    Raises:
+        PreflightError: it does not exist.
+        StampError: it belongs elsewhere, or holds tables and was never taken in.
+    """
+    with session(database.with_database(MAINTENANCE)) as control:
+        endpoint = inspect_endpoint(control, database, environment)
+    require_existing(endpoint)
+    check_stamp(endpoint, writing=writing)
+    if writing:
+        with session(database) as connection:
+            if read_stamp(connection) is None:
+                write_stamp(connection, environment)

@@ -169,7 +169,8 @@ def _restore_foreign_archive(
 ) -> RestoreResult:
     pg_restore = find_tool("pg_restore", endpoint.server.major, request.pg_bin)
     with path.open("rb") as file:
-        facts = archive.read_contents(pg_restore, decompress(read_chunks(file)))
+        chunks = decompress(read_chunks(file))
+        facts = archive.read_contents(pg_restore, chunks, context.check_cancelled)
     require_not_newer(path.name, facts.server_major, endpoint.server)
     with session(request.database.with_database(MAINTENANCE)) as control:
         require_available(control, extensions=facts.extensions, grantees=[])

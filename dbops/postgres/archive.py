@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from dbops.exceptions import BackupInvalidError, ToolError, VersionMismatchError
+from dbops.exceptions import BackupInvalidError, DbopsError, ToolError, VersionMismatchError
 from dbops.postgres.params import ConnectionParams
 from dbops.postgres.process import Child, Poll
 from dbops.postgres.tools import tool_major
@@ -69,7 +69,8 @@ def restore(
     # everything written before it.
     if tool_major(pg_restore) >= 17:
         argv.append("--transaction-size=1000")
-    lazily = {"PGOPTIONS": "-c synchronous_commit=off"}
+    options_so_far = params.extra.get("options", "")
+    lazily = {"PGOPTIONS": f"{options_so_far} -c synchronous_commit=off".strip()}
     with Child(
         argv,
         params=params,
@@ -81,7 +82,14 @@ def restore(
         child.wait(poll)
 
 
-def read_contents(pg_restore: Path, chunks: Iterator[bytes]) -> ArchiveFacts:
+def _feed(child: Child, chunks: Iterator[bytes], failures: list[DbopsError]) -> None:
+    try:
+        child.write(chunks)
+    except DbopsError as error:
+        failures.append(error)
+
+
+def read_contents(pg_restore: Path, chunks: Iterator[bytes], poll: Poll) -> ArchiveFacts:
     """The table of contents at the head of an archive; reads no further than needed.
 
     Raises:
@@ -90,10 +98,13 @@ def read_contents(pg_restore: Path, chunks: Iterator[bytes]) -> ArchiveFacts:
     """
     with Child([pg_restore, "--list"], stdin=subprocess.PIPE) as child:
         # pg_restore may print before it has read all we feed: one thread each way, or both block.
-        feeder = threading.Thread(target=child.write, args=(chunks,), daemon=True)
+        failures: list[DbopsError] = []
+        feeder = threading.Thread(target=_feed, args=(child, chunks, failures), daemon=True)
         feeder.start()
-        listing = b"".join(child.read()).decode("utf-8", "replace")
+        listing = b"".join(child.read(poll)).decode("utf-8", "replace")
         feeder.join()
+        if failures:
+            raise failures[0]
         try:
             child.wait()
         except ToolError as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import psycopg2
@@ -20,6 +20,18 @@ Statement = str | sql.Composable
 
 CONNECT_TIMEOUT = 10
 """Seconds."""
+# A role or a database can be given settings that every session starts with. Ours follow neither a
+# hostile search_path nor a timeout meant for web requests: one would end a count of rows, another
+# the idle session that holds an operation's lock.
+_OURS = {
+    "search_path": "pg_catalog, pg_temp",
+    "statement_timeout": "0",
+    "lock_timeout": "0",
+    "idle_session_timeout": "0",
+    "idle_in_transaction_session_timeout": "0",
+    "transaction_timeout": "0",
+    "default_transaction_read_only": "off",
+}
 
 
 def first_line(error: BaseException) -> str:
@@ -33,9 +45,7 @@ def first_line(error: BaseException) -> str:
 def connect(
     params: ConnectionParams, *, application: str = "skinspire", actor: str = ""
 ) -> Connection:
-    """An autocommit connection whose search_path holds pg_catalog alone.
-
-    A database can set a hostile search_path for everyone who connects; ours does not follow it.
+    """An autocommit connection with settings of ours: see ``_OURS``.
 
     Raises:
         ConnectionFailedError: no answer, or refused. The message names no password.
@@ -53,7 +63,9 @@ def connect(
             hint="Is the server up? The embedded one starts with: python manage.py pg start",
         ) from error
     connection.autocommit = True
-    execute(connection, "SELECT set_config('search_path', 'pg_catalog, pg_temp', false)")
+    for setting, value in _OURS.items():
+        if setting != "transaction_timeout" or connection.server_version >= 170000:
+            execute(connection, "SELECT set_config(%s, %s, false)", [setting, value])
     if actor:
         execute(connection, "SELECT set_config('skinspire.actor', %s, false)", [actor])
     return connection
@@ -78,7 +90,7 @@ def transaction(connection: Connection) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        if not connection.closed:
+        with suppress(StatementError):  # a lost connection has rolled back by itself
             execute(connection, "ROLLBACK")
         raise
     execute(connection, "COMMIT")
@@ -90,8 +102,7 @@ def execute(connection: Connection, statement: Statement, args: Sequence[Any] | 
     Raises:
         StatementError: the server refused it; ``pgcode`` is kept on the error's cause.
     """
-    with connection.cursor() as cursor:
-        _execute(cursor, statement, args)
+    with _executed(connection, statement, args) as cursor:
         return int(cursor.rowcount)
 
 
@@ -99,8 +110,7 @@ def fetch_all(
     connection: Connection, statement: Statement, args: Sequence[Any] | None = None
 ) -> list[tuple[Any, ...]]:
     """Every row of a query. Raises StatementError."""
-    with connection.cursor() as cursor:
-        _execute(cursor, statement, args)
+    with _executed(connection, statement, args) as cursor:
         return list(cursor.fetchall())
 
 
@@ -120,10 +130,15 @@ def fetch_value(
     return row[0] if row else None
 
 
-def _execute(cursor: Any, statement: Statement, args: Sequence[Any] | None) -> None:
+@contextmanager
+def _executed(
+    connection: Connection, statement: Statement, args: Sequence[Any] | None
+) -> Iterator[Any]:
     try:
-        cursor.execute(statement, args)
-    except psycopg2.Error as error:
+        with connection.cursor() as cursor:
+            cursor.execute(statement, args)
+            yield cursor
+    except psycopg2.Error as error:  # InterfaceError, too: the connection was lost before
         raise StatementError(first_line(error)) from error
 
 
@@ -139,8 +154,7 @@ def fetch_all_polled(
 
     def work() -> None:
         try:
-            with connection.cursor() as cursor:
-                _execute(cursor, statement, None)
+            with _executed(connection, statement, None) as cursor:
                 outcome.append(cursor.fetchall() if cursor.description else [])
         except StatementError as error:
             outcome.append(error)

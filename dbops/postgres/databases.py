@@ -63,7 +63,8 @@ class DatabaseFacts:
     comment: str | None
     grants: tuple[tuple[str, str, bool], ...] | None
     """(grantee or "", privilege, grantable); None where the defaults apply."""
-    settings: tuple[tuple[str, str], ...]
+    settings: tuple[tuple[str, str, str], ...]
+    """(role or "" for everyone, name, value)."""
     row: Mapping[str, Any]
     """The catalogue row as the server has it: column names differ between majors."""
 
@@ -113,15 +114,16 @@ def _grants(connection: Connection, oid: int) -> tuple[tuple[str, str, bool], ..
     return tuple((grantee, privilege, grantable) for grantee, privilege, grantable in rows)
 
 
-def _settings(connection: Connection, oid: int) -> tuple[tuple[str, str], ...]:
+def _settings(connection: Connection, oid: int) -> tuple[tuple[str, str, str], ...]:
     rows = fetch_all(
         connection,
-        """SELECT split_part(s, '=', 1), substr(s, strpos(s, '=') + 1)
+        """SELECT CASE WHEN r.setrole = 0 THEN '' ELSE pg_get_userbyid(r.setrole) END,
+                  split_part(s, '=', 1), substr(s, strpos(s, '=') + 1)
              FROM pg_db_role_setting r, unnest(r.setconfig) s
-            WHERE r.setdatabase = %s AND r.setrole = 0""",
+            WHERE r.setdatabase = %s""",
         [oid],
     )
-    return tuple((name, value) for name, value in rows)
+    return tuple((role, name, value) for role, name, value in rows)
 
 
 def scratch_name(target: str, role: str, operation: str) -> str:
@@ -236,7 +238,7 @@ def carry_over(connection: Connection, origin: DatabaseFacts, name: str) -> None
     identifier = sql.Identifier(name)
     for statement in (
         *_grant_statements(identifier, origin),
-        *(_setting_statement(identifier, key, value) for key, value in origin.settings),
+        *(_setting_statement(identifier, *setting) for setting in origin.settings),
         sql.SQL("COMMENT ON DATABASE {} IS {}").format(identifier, sql.Literal(origin.comment)),
         sql.SQL("ALTER DATABASE {} CONNECTION LIMIT {}").format(
             identifier, sql.Literal(origin.connection_limit)
@@ -270,8 +272,12 @@ def _grant_statements(name: sql.Identifier, origin: DatabaseFacts) -> list[sql.C
     return statements
 
 
-def _setting_statement(name: sql.Identifier, key: str, value: str) -> sql.Composable:
+def _setting_statement(name: sql.Identifier, role: str, key: str, value: str) -> sql.Composable:
     # A custom setting's name may hold a dot ("skinspire.actor") and is written part by part.
     setting = sql.Identifier(*key.split("."))
     shown = sql.SQL(value) if key in _LIST_SETTINGS and value else sql.Literal(value)
+    if role:
+        return sql.SQL("ALTER ROLE {} IN DATABASE {} SET {} TO {}").format(
+            sql.Identifier(role), name, setting, shown
+        )
     return sql.SQL("ALTER DATABASE {} SET {} TO {}").format(name, setting, shown)

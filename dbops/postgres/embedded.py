@@ -175,9 +175,7 @@ class EmbeddedServer:
 
     @contextmanager
     def _exclusively(self) -> Iterator[None]:
-        if not self.home.exists():
-            # 0711: a service account must be able to pass through, nobody else to look around.
-            self.home.mkdir(mode=0o711, parents=True, exist_ok=True)
+        _make_passable(self.home)
         with (self.home / "lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
@@ -289,6 +287,14 @@ class EmbeddedServer:
 
 def _far_home(home: Path) -> Path:
     return _FAR_HOME / hashlib.sha256(str(home.resolve()).encode()).hexdigest()[:12]
+
+
+def _make_passable(directory: Path) -> None:
+    """Make it and its missing parents 0711, whatever the umask: the service account must be able
+    to pass through, nobody else to look around."""
+    for missing in [it for it in (directory, *directory.parents) if not it.exists()][::-1]:
+        missing.mkdir(exist_ok=True)
+        missing.chmod(0o711)
 
 
 def _write_private(path: Path, text: str) -> None:

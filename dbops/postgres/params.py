@@ -46,7 +46,10 @@ class ConnectionParams:
             environment["PGHOST"] = self.host
         if self.user:
             environment["PGUSER"] = self.user
-        return environment | {f"PG{key.upper()}": value for key, value in self.extra.items()}
+        # libpq's variables are its keywords without underscores: PGTARGETSESSIONATTRS.
+        return environment | {
+            f"PG{key.upper().replace('_', '')}": value for key, value in self.extra.items()
+        }
 
     @property
     def dbname_argument(self) -> str:

@@ -168,11 +168,14 @@ class Child:
         stdin = self._process.stdin
         assert stdin is not None
         os.set_blocking(stdin.fileno(), False)
-        with suppress(BrokenPipeError):
-            for chunk in chunks:
-                self._write_all(stdin.fileno(), memoryview(chunk), poll)
-        with suppress(BrokenPipeError):
-            stdin.close()
+        try:
+            with suppress(BrokenPipeError):
+                for chunk in chunks:
+                    self._write_all(stdin.fileno(), memoryview(chunk), poll)
+        finally:
+            # Also when the source failed: a child left waiting for more would wait for ever.
+            with suppress(BrokenPipeError):
+                stdin.close()
 
     @staticmethod
     def _write_all(descriptor: int, view: memoryview, poll: Poll) -> None:
@@ -197,6 +200,14 @@ class Child:
             ending = f"exit code {code}" if code >= 0 else f"killed by signal {-code}"
             raise ToolError(f"{self.name} failed ({ending}): {self.cause}")
         return code
+
+    def stop(self, seconds: float = 10) -> None:
+        """Ask it to end, and insist after ``seconds``."""
+        self._process.terminate()
+        try:
+            self._process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            self.kill()
 
     def kill(self) -> None:
         """End the whole group at once and reap the child."""

@@ -116,8 +116,17 @@ def swap_databases(
                     execute(connection, _rename(target, previous))
                     execute(connection, _rename(incoming, target))
             except StatementError as error:
-                raise SwapError(f"{target} could not be replaced: {error}") from error
+                # A connection lost at COMMIT does not tell; the names do.
+                if _exists(params, incoming):
+                    raise SwapError(f"{target} could not be replaced: {error}") from error
             return (time.monotonic() - began) * 1000
+
+
+def _exists(params: ConnectionParams, name: str) -> bool:
+    with session(params.with_database(MAINTENANCE)) as connection:
+        return bool(
+            fetch_value(connection, "SELECT true FROM pg_database WHERE datname = %s", [name])
+        )
 
 
 def _rename(old: str, new: str) -> sql.Composable:

@@ -9,6 +9,7 @@ from secrets import token_urlsafe
 import environ
 from csp.constants import NONE, SELF
 
+from dbops.exceptions import ConfigurationError
 from skinspire.databases import MalformedUrl, control_database, environment_databases
 from skinspire.environment import ActiveEnvironment, UnknownEnvironment, discover_environment
 from skinspire.variables import (
@@ -45,11 +46,15 @@ except UnknownEnvironment as error:
     CONFIGURATION_ERROR = ("dbops.E001", str(error))
 except MalformedUrl as error:
     CONFIGURATION_ERROR = ("dbops.E002", str(error))
-except OSError as error:
-    CONFIGURATION_ERROR = ("dbops.E003", f"A file of settings cannot be read: {error}.")
+except (OSError, ConfigurationError) as error:
+    CONFIGURATION_ERROR = ("dbops.E003", f"A file of settings cannot be read: {error}")
 DATABASE_ROUTERS = ["skinspire.router.ControlRouter"]
 
-SECRET_KEY = read_secret(env, "SECRET_KEY")
+SECRET_KEY = ""
+try:
+    SECRET_KEY = read_secret(env, "SECRET_KEY")
+except OSError as error:
+    CONFIGURATION_ERROR = ("dbops.E003", f"A file of settings cannot be read: {error}")
 SECRET_KEY_IS_PASSING = not SECRET_KEY and ENVIRONMENT.name == "prod"
 """Production without a key: one for this process alone, so that the checks can say so."""
 if SECRET_KEY_IS_PASSING:
@@ -121,6 +126,9 @@ PASSWORD_HASHERS = [
 LOGIN_URL = "accounts:login"
 LOGIN_REDIRECT_URL = "dashboard"
 LOGOUT_REDIRECT_URL = "accounts:login"
+# Consoles of several environments on one host must not sign each other's people out.
+SESSION_COOKIE_NAME = f"skinspire_{ENVIRONMENT.name}_session"
+CSRF_COOKIE_NAME = f"skinspire_{ENVIRONMENT.name}_csrf"
 SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = "Lax"
 SESSION_COOKIE_AGE = 12 * 3600
@@ -151,6 +159,10 @@ SIMPLE_JWT = {
     "REFRESH_TOKEN_LIFETIME": timedelta(hours=12),
     "ALGORITHM": "HS256",
     "UPDATE_LAST_LOGIN": True,
+    # Environments may share a SECRET_KEY; user 1 of dev is not user 1 of prod.
+    "ISSUER": "skinspire",
+    "AUDIENCE": f"skinspire-{ENVIRONMENT.name}",
+    "CHECK_REVOKE_TOKEN": True,
 }
 
 STORAGES = {

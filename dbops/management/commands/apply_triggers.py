@@ -1,14 +1,19 @@
 """``apply_triggers``: timestamps and acting user on every table that has the columns."""
 
 from argparse import ArgumentParser
+from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
+from dbops import conf
 from dbops.management.operation_command import (
     DbopsCommand,
     environment_option,
     operation_json,
 )
 from dbops.models import Operation
+from dbops.operations.context import OperationContext
+from dbops.operations.triggers import ApplyTriggersRequest, apply_triggers
 
 
 class Command(DbopsCommand):
@@ -27,21 +32,35 @@ class Command(DbopsCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         environment = environment_option(options)
-        wishes = {
-            "schemas": options["schema"],
-            "base_only": options["base_only"],
-            "dry_run": options["dry_run"],
-        }
+        if options["dry_run"]:
+            self._rehearse(environment, options)
+            return
+        wishes = {"schemas": options["schema"], "base_only": options["base_only"]}
         outcome = self.run_operation(
             Operation.Kind.TRIGGERS, options, target=environment, wishes=wishes
         )
         if self.console.as_json:
             self.console.result(operation_json(outcome))
             return
-        result = outcome.result
-        for statement in result["statements"] if options["dry_run"] else ():
+        self._show("Installed", environment, outcome.result)
+
+    def _rehearse(self, environment: str, options: dict[str, Any]) -> None:
+        request = ApplyTriggersRequest(
+            database=conf.database_params(environment),
+            environment=environment,
+            schemas=tuple(options["schema"]) if options["schema"] else None,
+            base_only=options["base_only"],
+            dry_run=True,
+        )
+        result = asdict(apply_triggers(request, OperationContext("", actor=self.actor())))
+        if self.console.as_json:
+            self.console.result({"result": result})
+            return
+        for statement in result["statements"]:
             self.console.say(statement)
-        verb = "Would install" if options["dry_run"] else "Installed"
+        self._show("Would install", environment, result)
+
+    def _show(self, verb: str, environment: str, result: Mapping[str, Any]) -> None:
         self.console.say(
             f"{verb} {result['triggers']} triggers on {result['tables']} tables of {environment}.",
             style="green",

@@ -7,7 +7,7 @@ from dbops import conf, policy
 from dbops.exceptions import ConfigurationError
 from dbops.kinds import copy_request
 from dbops.management.console import size
-from dbops.management.operation_command import DbopsCommand, add_confirm_arguments, operation_json
+from dbops.management.operation_command import DbopsCommand, operation_json
 from dbops.models import Operation
 from dbops.operations.copy import STRATEGIES, CopyPlan, plan_copy
 from dbops.runner import Outcome
@@ -15,6 +15,7 @@ from dbops.runner import Outcome
 
 class Command(DbopsCommand):
     help = "Copy SOURCE over TARGET. What TARGET held is kept for undo_operation."
+    asks = True
     example = "copy_db test dev"
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -30,7 +31,6 @@ class Command(DbopsCommand):
             "--strategy", choices=STRATEGIES, default="auto", help="how the rows travel"
         )
         parser.add_argument("--dry-run", action="store_true", help="say what would happen")
-        add_confirm_arguments(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:
         if options["mask"]:
@@ -79,6 +79,8 @@ class Command(DbopsCommand):
             "target": plan.target.environment,
             "bytes": source.size if source else 0,
             "replaces_bytes": target.size if target else 0,
+            **dict.fromkeys(("rows", "tables", "outage_ms", "previous", "triggers")),
+            "masked_columns": 0,
         }
         if self.console.as_json:
             self.console.result({"result": content})

@@ -8,7 +8,12 @@ from dbbackup.management.commands.dbbackup import Command as DbbackupCommand
 from dbops import conf
 from dbops.exceptions import ConfigurationError, UsageError
 from dbops.management.console import size
-from dbops.management.operation_command import DbopsCommand, add_json_argument, operation_json
+from dbops.management.operation_command import (
+    DbopsCommand,
+    add_json_argument,
+    named_environment,
+    operation_json,
+)
 from dbops.models import Operation
 from dbops.runner import Outcome
 
@@ -45,7 +50,7 @@ class Command(DbopsCommand, DbbackupCommand):
 
 
 def _environments(options: dict[str, Any]) -> list[str]:
-    named = options["database"] or options["env"]
+    named = named_environment(options)
     if named is None:
         return [conf.active_environment()]
     keys = [key for key in named.split(",") if key.strip()]

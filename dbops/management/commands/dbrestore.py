@@ -12,6 +12,7 @@ from dbops.management.operation_command import (
     DbopsCommand,
     add_confirm_argument,
     add_json_argument,
+    named_environment,
     operation_json,
 )
 from dbops.models import Backup, Operation
@@ -37,7 +38,7 @@ class Command(DbopsCommand, DbrestoreCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         _refuse_unsupported(options)
-        target = conf.resolve_environment(options["database"] or options["env"])
+        target = conf.resolve_environment(named_environment(options))
         wishes = {**_source(options, target), "unmasked": options["no_mask"]}
         what = wishes.get("name") or wishes["path"]
         self.confirm(f"Replace {target} by {what}?", Operation.Kind.RESTORE, target, options)

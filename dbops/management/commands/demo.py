@@ -4,7 +4,7 @@ import os
 import sys
 import time
 from argparse import ArgumentParser
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import Any
 
 from django.conf import settings
@@ -49,16 +49,19 @@ class Command(DbopsCommand):
             sys.executable, "-m", "gunicorn", "skinspire.wsgi", f"--bind=127.0.0.1:{port}",
             "--workers=2", "--log-level=warning",
         ]  # fmt: skip
-        worker = [sys.executable, manage, "db_worker"]
+        db_worker = [sys.executable, manage, "db_worker"]
         with ExitStack() as stack:
-            console, _ = (
+            console, worker = (
                 stack.enter_context(
                     Child(argv, environment=environment, stdout=None, cwd=settings.BASE_DIR)
                 )
-                for argv in (gunicorn, worker)
+                for argv in (gunicorn, db_worker)
             )
-            self.console.say(f"Console:  http://127.0.0.1:{port}/")
-            self.console.say(f"User:     {demo.OPERATOR}")
-            self.console.say(f"Password: {password}")
+            tell = self.console.note if self.console.as_json else self.console.say
+            tell(f"Console:  http://127.0.0.1:{port}/")
+            tell(f"User:     {demo.OPERATOR}")
+            tell(f"Password: {password}")
             self.console.note("Ctrl-C ends the console; the server goes on (manage.py pg stop).")
-            console.wait()
+            with suppress(KeyboardInterrupt):
+                console.wait()
+            worker.stop()

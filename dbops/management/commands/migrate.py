@@ -11,8 +11,7 @@ from django.db import DEFAULT_DB_ALIAS
 
 from dbops import conf
 from dbops.exceptions import DbopsError
-from dbops.operations.maintenance import is_untouched, stamp_database
-from skinspire.environment import ENVIRONMENTS
+from dbops.operations.maintenance import prepare_migration
 from skinspire.router import CONTROL
 
 
@@ -35,15 +34,12 @@ class Command(MigrateCommand):
             super().handle(*args, **options)
             return
         environment = conf.active_environment() if alias == DEFAULT_DB_ALIAS else alias
+        looking = options["plan"] or options["check_unapplied"]
         try:
-            # An empty database is stamped by whatever fills it first; afterwards it could not be
-            # told from one that was made for something else.
-            fresh = environment in ENVIRONMENTS and is_untouched(conf.database_params(environment))
-            super().handle(*args, **options)
-            if fresh:
-                stamp_database(conf.database_params(environment), environment)
+            prepare_migration(conf.database_params(environment), environment, writing=not looking)
         except DbopsError as error:
             raise CommandError(f"{error} {error.hint}") from error
+        super().handle(*args, **options)
 
 
 def _make_control_file() -> None:

@@ -89,15 +89,19 @@ class Command(DbopsCommand):
         self.console.say(f"Operation {operation.id} is {operation.status}.")
 
     def _sweep(self) -> None:
-        swept = sweep(actor=self.actor())
+        swept = asdict(sweep(actor=self.actor()))
         problems = journal.verify_journal()
-        if self.console.as_json:
-            self.console.result({"result": asdict(swept) | {"journal_problems": problems}})
-        else:
-            for what, names in asdict(swept).items():
-                for name in names:
-                    self.console.say(f"{what}: {name}")
-            if not any(asdict(swept).values()):
-                self.console.say("Nothing was left behind.", style="green")
+        content = swept | {"journal_problems": problems}
+        if not self.console.as_json:
+            self._show_swept(swept)
         if problems:
-            raise DbopsError(f"The journal is not as it was written: {problems[0]}")
+            raise DbopsError(f"The journal is not as it was written: {problems[0]}", result=content)
+        if self.console.as_json:
+            self.console.result({"result": content})
+
+    def _show_swept(self, swept: dict[str, list[str]]) -> None:
+        for what, names in swept.items():
+            for name in names:
+                self.console.say(f"{what}: {name}")
+        if not any(swept.values()):
+            self.console.say("Nothing was left behind.", style="green")

@@ -6,7 +6,6 @@ from typing import Any
 from dbops.exceptions import NothingToUndoError
 from dbops.management.operation_command import (
     DbopsCommand,
-    add_confirm_arguments,
     find_operation,
     operation_json,
 )
@@ -17,6 +16,7 @@ _UNDOABLE = (Operation.Kind.RESTORE, Operation.Kind.COPY, Operation.Kind.UNDO)
 
 class Command(DbopsCommand):
     help = "Swap the database that an operation replaced back into its place."
+    asks = True
     example = "undo_operation"
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -24,7 +24,6 @@ class Command(DbopsCommand):
         parser.add_argument(
             "id", metavar="ID", nargs="?", help="the operation to undo (default: the latest)"
         )
-        add_confirm_arguments(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:
         done = find_operation(options["id"]) if options["id"] else _latest()

@@ -22,13 +22,13 @@ class Command(DbopsCommand):
         counted = asdict(result)
         drift = [f"{len(result.missing)} missing", f"{len(result.outdated)} outdated",
                  f"{len(result.disabled)} disabled"]  # fmt: skip
-        if self.console.as_json and not result.drift:
-            self.console.result({"result": counted})
-        elif not self.console.as_json:
+        if not self.console.as_json:
             self._show(environment, counted)
         if result.drift:
-            raise TriggerDriftError(f"The triggers of {environment} have drifted: "
-                                    f"{', '.join(drift)}.")  # fmt: skip
+            sentence = f"The triggers of {environment} have drifted: {', '.join(drift)}."
+            raise TriggerDriftError(sentence, result=counted)
+        if self.console.as_json:
+            self.console.result({"result": counted})
 
     def _show(self, environment: str, counted: dict[str, tuple[str, ...]]) -> None:
         for state, names in counted.items():
