@@ -38,7 +38,7 @@ def dashboard(request: HttpRequest) -> HttpResponse:
     sees = may_see_operations(request.user)
     context = {
         "title": "Databases",
-        "cards": [_card(facts, request.user) for facts in _facts()],
+        "cards": [_card(facts, request.user) for facts in _facts()] if sees else [],
         "sees_operations": sees,
         "recent": [_row(each) for each in Operation.objects.all()[:RECENT]] if sees else [],
     }

@@ -90,6 +90,16 @@ def installation18(server18: Server, tmp_path: Path) -> Iterator[Installation]:
         yield made
 
 
+@pytest.fixture
+def installation15(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
+    found = servers.server(15)
+    if found is None:
+        skip_or_fail("PostgreSQL 15 is not installed")
+    assert found is not None
+    with Installation.create(found, tmp_path_factory.mktemp("installation15")) as made:
+        yield made
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """The real databases that lie beside the repository."""

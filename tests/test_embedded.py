@@ -134,6 +134,7 @@ def test_a_port_somebody_took_meanwhile(home: Home) -> None:
     port = home.pg("start")["port"]
     home.pg("stop")
     with socket.socket() as squatter:
+        squatter.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         squatter.bind(("127.0.0.1", port))
         squatter.listen()
         started = home.pg("start")
