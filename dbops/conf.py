@@ -47,13 +47,14 @@ def database_params(environment: str) -> ConnectionParams:
     configured = _databases()[environment]
     if configured.get(EMBEDDED):
         return embedded_server().params(configured["NAME"])
-    options: dict[str, Any] = configured.get("OPTIONS") or {}
+    options: dict[str, Any] = dict(configured.get("OPTIONS") or {})
     return ConnectionParams(
         database=configured["NAME"],
-        host=configured.get("HOST", ""),
-        port=int(configured.get("PORT") or 5432),
-        user=configured.get("USER", ""),
-        password=configured.get("PASSWORD", ""),
+        # A URL may name these behind its question mark instead.
+        host=options.pop("host", "") or configured.get("HOST", ""),
+        port=int(options.pop("port", "") or configured.get("PORT") or 5432),
+        user=options.pop("user", "") or configured.get("USER", ""),
+        password=options.pop("password", "") or configured.get("PASSWORD", ""),
         extra={key: str(value) for key, value in options.items() if key not in _NOT_PASSED_ON},
     )
 

@@ -12,12 +12,14 @@ from typing import Any
 
 from dbbackup import signals
 from django.conf import settings
-from django.core.management import call_command
+from django.core.management import CommandError, call_command
+from django.db import Error as DatabaseLayerError
 from django.db import connections
 from django.utils import timezone
 
 from dbops import conf
 from dbops.backups.manifest import Manifest
+from dbops.exceptions import StatementError
 from dbops.models import Backup, Operation
 from dbops.operations.backup import BackupRequest, backup_database
 from dbops.operations.context import OperationContext
@@ -178,8 +180,16 @@ def _init(operation: Operation, context: OperationContext) -> Result:
 
     def migrate() -> None:
         connections[environment].close()
-        call_command("migrate", database=environment, interactive=False, verbosity=0)
-        connections[environment].close()
+        try:
+            call_command("migrate", database=environment, interactive=False, verbosity=0)
+        except (DatabaseLayerError, CommandError) as error:
+            raise StatementError(
+                f"Migrating {environment} failed: {str(error).splitlines()[0]}",
+                hint=f"What was applied stays: python manage.py showmigrations "
+                f"--database {environment}",
+            ) from error
+        finally:
+            connections[environment].close()
 
     request = InitRequest(
         database=conf.database_params(environment),

@@ -30,6 +30,7 @@ from dbops.exceptions import (
     UnforeseenError,
     as_dbops_error,
 )
+from dbops.kept import kept_by_a_failed
 from dbops.kinds import KINDS, KindOfOperation
 from dbops.models import Operation, OperationLog
 from dbops.operations.context import Listener, OperationContext
@@ -117,8 +118,9 @@ def run(operation: Operation, listener: Listener | None = None) -> Outcome:
                 result = kind.execute(operation, watch.context)
                 watch.context.committing = True  # it is done; what remains is to tell
         except BaseException as error:
+            swapped = watch.context.committing and kept_by_a_failed(operation)
             watch.context.committing = True
-            _conclude_failure(operation, error)
+            _conclude_failure(operation, error, swapped or "")
             raise
         _conclude_success(kind, operation, result)
     return Outcome(operation, result, late[0] if late else None)
@@ -191,18 +193,24 @@ class _Watch:
             on_log=self._on_log,
         )
 
+    def _tell(self, label: str, done: int | None, total: int | None) -> None:
+        if self._listener is None:
+            return
+        try:
+            self._listener(label, done, total)
+        except OSError:  # nobody listens any more; that is no reason to stop
+            self._listener = None
+
     def _on_step(self, label: str, done: int | None, total: int | None) -> None:
         if label != self._step:
             self._step = label
             self._on_line("step", label)
         self._progress = min(100, done * 100 // total) if done is not None and total else None
-        if self._listener:
-            self._listener(label, done, total)
+        self._tell(label, done, total)
 
     def _on_log(self, message: str) -> None:
         self._on_line("log", message)
-        if self._listener:
-            self._listener(message, None, None)
+        self._tell(message, None, None)
 
     def _on_line(self, kind: str, text: str) -> None:
         line = OperationLog(operation=self._operation, at=timezone.now(), kind=kind, text=text)
@@ -298,14 +306,16 @@ def _conclude_success(
         logger.error("Operation %s succeeded but could not be recorded: %s", operation.id, error)
 
 
-def _conclude_failure(operation: Operation, error: BaseException) -> None:
+def _conclude_failure(operation: Operation, error: BaseException, kept: str) -> None:
+    """``kept``: what the operation had replaced already when it failed."""
     told = as_dbops_error(error)
+    sentence = f"{told} The target was replaced before; {kept} is kept." if kept else str(told)
     cancelled = isinstance(told, OperationCancelled)
     status = Operation.Status.CANCELLED if cancelled else Operation.Status.FAILED
     if isinstance(told, UnforeseenError) and operation.door != "cli":  # a command has --traceback
         logger.error("Operation %s", operation.id, exc_info=error)
     try:
-        _conclude(operation, status, error_code=told.code, error=str(told), hint=told.hint)
+        _conclude(operation, status, error_code=told.code, error=sentence, hint=told.hint)
     except (DatabaseLayerError, OSError) as unrecorded:
         logger.error("Operation %s could not be recorded: %s", operation.id, unrecorded)
 

@@ -14,7 +14,8 @@ from django_tasks import TaskResultStatus
 from django_tasks_db.models import DBTaskResult
 
 from dbops import conf, journal
-from dbops.exceptions import DbopsError, LockedError
+from dbops.exceptions import DbopsError, LockedError, StatementError
+from dbops.kept import kept_by_a_failed
 from dbops.kinds import record_backup
 from dbops.models import Backup, Operation
 from dbops.operations.backup import list_backups
@@ -81,13 +82,19 @@ def mark_lost_operations(*, actor: str) -> list[str]:
         changed = Operation.objects.filter(pk=operation.pk, status=operation.status).update(
             status=Operation.Status.INTERRUPTED, finished_at=timezone.now(),
             error_code="interrupted",
-            error="Its process died. The target holds the old database or the new one, whole.",
+            error=_last_words(operation),
             hint="See what stands there, then run it again if needed.",
         )  # fmt: skip
         if changed:
             lost.append(operation.pk)
             journal.record("interrupted", actor=actor, operation=operation.pk)
     return lost
+
+
+def _last_words(operation: Operation) -> str:
+    if kept := kept_by_a_failed(operation):
+        return f"Its process died after the swap: the new database stands, {kept} is kept."
+    return "Its process died. The target is as it was."
 
 
 def _awaited_by_a_task() -> set[str]:
@@ -151,7 +158,7 @@ def _drop_unless_held(control: Connection, params: ConnectionParams, name: str) 
     try:
         with database_lock(params, operation="sweep", exclusive=True):
             drop_database(control, name)
-    except LockedError:
+    except (LockedError, StatementError):  # held, or not ours to drop: the others still are
         return False
     return True
 

@@ -39,6 +39,14 @@ def test_wrong_usage_is_2_and_refusal_is_1(installation18: Installation) -> None
     assert run("operations", "show", "no-such-id", code=1)
     assert run("dbrestore", "-i", "a", "-I", "b", "--noinput", code=2)
     assert run("pg", "restart", code=2)
+    for empty in (
+        ["dbrestore", "-d", ""],
+        ["dbrestore", "-d", "dev", "-I", ""],
+        ["dbbackup", "-d", ""],
+        ["undo_operation", ""],
+        ["copy_db", "", "dev"],
+    ):
+        assert run(*empty, "--noinput", code=2), empty
 
 
 def test_json_of_a_failure_is_one_object_and_one_line(installation18: Installation) -> None:
@@ -64,7 +72,7 @@ def test_without_a_terminal_nothing_destructive_runs(
 
 
 @pytest.mark.parametrize(
-    "name", ["../x", "/etc/passwd", "..%2fx", "a\nb", "", ".hidden", "x" * 300, "ä", "-x"]
+    "name", ["../x", "/etc/passwd", "..%2fx", "a\nb", ".hidden", "x" * 300, "ä", "-x"]
 )
 def test_hostile_backup_names_do_not_exist(installation18: Installation, name: str) -> None:
     installation18.result("init_db", "--env", "dev")

@@ -15,7 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from dbops.postgres.connection import fetch_value, session
+from dbops.backups.codec import decompress
+from dbops.postgres.connection import fetch_all, fetch_value, session
 from tests.installation import Installation
 
 
@@ -454,3 +455,115 @@ def _tools_of(pid: int, name: str = "pg_") -> list[int]:
         if info["name"].startswith(name) and info["status"] != "zombie" and info["ppid"] == pid:
             found.append(info["pid"])
     return found
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "ALTER DATABASE {dev} RENAME TO stolen",
+        "ALTER DATABASE {dev} SET default_transaction_read_only = on",
+        "ALTER ROLE CURRENT_USER SET statement_timeout = 12345",
+        "GRANT ALL ON DATABASE {dev} TO PUBLIC",
+    ],
+)
+def test_a_foreign_dump_cannot_reach_beyond_its_database(
+    installation: Installation, tmp_path: Path, statement: str
+) -> None:
+    installation.result("init_db", "--env", "dev")
+    before = installation.hashes("dev")
+    dump = tmp_path / "hostile.sql"
+    hidden = statement.format(dev=installation.databases["dev"].database).replace("'", "''")
+    dump.write_text(f"CREATE TABLE public.t (i int);\nDO $$ BEGIN EXECUTE '{hidden}'; END $$;\n")
+    error = installation.refused("dbrestore", "-d", "test", "-I", str(dump), "--noinput")
+    assert "other databases of the server" in error["message"]
+    assert installation.hashes("dev") == before
+
+
+def test_a_hostile_archive_is_read_before_it_is_run(
+    installation: Installation, tmp_path: Path
+) -> None:
+    """An archive's statements are text: here one that drops another database."""
+    victim = installation.server.create_database()
+    command = f"DROP DATABASE {victim.database} WITH (FORCE);"
+    installation.result("init_db", "--env", "dev")
+    comment = "x" * 60
+    installation.sql("dev", f"CREATE VIEW public.v AS SELECT '{comment}'::text AS x")
+    name = installation.result("dbbackup", "-d", "dev")["name"]
+    plain = b"".join(decompress([(installation.home / "backups" / name).read_bytes()]))
+    start = plain.index(b"CREATE VIEW public.v AS")
+    end = plain.index(b";", start) + 1
+    hostile = f"COMMIT; {command}".encode().ljust(end - start)
+    assert len(hostile) == end - start
+    archive = tmp_path / "hostile.dump"
+    archive.write_bytes(plain[:start] + hostile + plain[end:])
+    error = installation.refused("dbrestore", "-d", "test", "-I", str(archive), "--noinput")
+    assert error["code"] == "foreign_dump"
+    assert "DROP DATABASE" in error["message"]
+    with session(victim):
+        pass
+    installation.server.drop_database(victim.database)
+
+
+def test_a_foreign_dump_cannot_bring_a_stamp_of_its_own(
+    installation18: Installation, tmp_path: Path
+) -> None:
+    dump = tmp_path / "stamped.sql"
+    dump.write_text(
+        """CREATE SCHEMA skinspire;
+        CREATE TABLE skinspire.stamp (only_row boolean PRIMARY KEY, environment text,
+                                      stamped_at timestamptz);
+        CREATE FUNCTION skinspire.lie() RETURNS trigger LANGUAGE plpgsql AS
+            $$ BEGIN NEW.environment := 'prod'; RETURN NEW; END $$;
+        CREATE TRIGGER lie BEFORE INSERT ON skinspire.stamp
+            FOR EACH ROW EXECUTE FUNCTION skinspire.lie();
+        """
+    )
+    installation18.result("dbrestore", "-d", "dev", "-I", str(dump), "--noinput")
+    assert installation18.sql("dev", "SELECT environment FROM skinspire.stamp") == "dev"
+    installation18.result("undo_operation", "--noinput")
+
+
+def test_killed_right_after_the_swap_it_can_still_be_undone(prepared18: Installation) -> None:
+    before = prepared18.hashes("test")
+    prepared18.sql("test", "CREATE TABLE public.later AS SELECT 1 AS id")
+    changed = prepared18.hashes("test")
+    process = prepared18.start("dbrestore", "-d", "test", "-i", prepared18.variables["BACKUP"],
+                               "--noinput")  # fmt: skip
+    assert process.stderr is not None
+    for line in process.stderr:
+        if "replaced in" in line:
+            os.kill(process.pid, signal.SIGKILL)
+            break
+    process.communicate()
+    assert prepared18.hashes("test") == before
+    prepared18.result("operations", "sweep")
+    last = prepared18.result("operations")["operations"][0]
+    assert last["status"] in ("interrupted", "succeeded")
+    prepared18.result("undo_operation", "--noinput")
+    assert prepared18.hashes("test") == changed
+
+
+def test_names_that_begin_alike_do_not_share_what_is_kept(installation18: Installation) -> None:
+    server = installation18.server
+    stem = f"clinic_{os.urandom(3).hex()}_" + "c" * 40
+    for name in ("dev", "test"):
+        installation18.databases[name] = server.create_database(f"{stem}_{name}")
+        installation18.result("init_db", "--env", name)
+        installation18.sql(name, f"CREATE TABLE public.it AS SELECT '{name}' AS word")
+    try:
+        backups = {
+            name: installation18.result("dbbackup", "-d", name)["name"] for name in ("dev", "test")
+        }
+        first = installation18.run("dbrestore", "-d", "test", "-i", backups["test"], "--noinput",
+                                   "--json").json["operation"]["id"]  # fmt: skip
+        installation18.result("dbrestore", "-d", "dev", "-i", backups["dev"], "--noinput")
+        installation18.result("undo_operation", first, "--noinput")
+    finally:
+        with session(server.superuser) as control:
+            rows = fetch_all(
+                control,
+                "SELECT datname FROM pg_database WHERE starts_with(datname, %s)",
+                [stem[:20]],
+            )
+        for (name,) in rows:
+            server.drop_database(name)

@@ -12,6 +12,8 @@ from dbops.exceptions import BackupInvalidError
 
 ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 GZIP_MAGIC = b"\x1f\x8b"
+_MORSEL = 4096
+"""Bytes inflated at once: a stream made to swell a thousandfold stays within some megabytes."""
 _LEVEL = 3  # the level PERFORMANCE.md measured: faster than the dump feeds it
 
 
@@ -69,7 +71,11 @@ def _inflate(
 ) -> Iterator[bytes]:
     try:
         for chunk in chunks:
-            yield inflater.decompress(chunk)  # type: ignore[attr-defined]
+            for start in range(0, len(chunk), _MORSEL):
+                morsel = chunk[start : start + _MORSEL]
+                inflated = inflater.decompress(morsel)  # type: ignore[attr-defined]
+                if inflated:  # an empty chunk would look like the end to who asks for the first
+                    yield inflated
     except error_class as error:
         raise BackupInvalidError(f"The compressed stream is damaged: {error}.") from error
     if not inflater.eof:  # type: ignore[attr-defined]

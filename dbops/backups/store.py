@@ -21,8 +21,9 @@ from dbops.backups.manifest import MAX_BYTES, SUFFIX, Manifest, decode_manifest,
 from dbops.exceptions import BackupInvalidError, BackupNotFoundError, StorageWriteError, UsageError
 from dbops.postgres.process import CHUNK
 
-_NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,199}$")
-_TEMPORARY = re.compile(r"^\.(?P<operation>[0-9a-f]{12})\.partial$")
+_NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,180}\Z")
+_TEMPORARY = re.compile(r"^\.(?P<operation>[0-9a-f]{12})\.partial\Z")
+_UNSEALED = re.compile(r"-(?P<operation>[0-9a-f]{12})\.dump\.zst\Z")
 
 
 class Storage(Protocol):
@@ -175,15 +176,21 @@ class BackupStore:
                 self.storage.delete(name)
 
     def leftovers(self) -> dict[str, str]:
-        """Files of unfinished backups: {file name: operation id}."""
+        """Files of unfinished backups, archives that never got a manifest among them:
+        {file name: operation id}."""
         if self.directory is None or not self.directory.is_dir():
             return {}
-        found = ((entry.name, _TEMPORARY.match(entry.name)) for entry in self.directory.iterdir())
-        return {name: match["operation"] for name, match in found if match}
+        names = {entry.name for entry in self.directory.iterdir()}
+        found = {
+            name: _TEMPORARY.match(name) or _UNSEALED.search(name)
+            for name in names
+            if name + SUFFIX not in names
+        }
+        return {name: match["operation"] for name, match in found.items() if match}
 
     def remove_leftover(self, file_name: str) -> None:
         """Remove one of :meth:`leftovers`."""
-        if self.directory is not None and _TEMPORARY.match(file_name):
+        if self.directory is not None and file_name in self.leftovers():
             (self.directory / file_name).unlink(missing_ok=True)
 
 
@@ -199,10 +206,10 @@ def check_name(name: str) -> None:
 
 def check_new_name(name: str) -> None:
     """The same for a name somebody wishes for a new backup. Raises UsageError."""
-    if not _NAME.match(name):
+    if not _NAME.match(name) or name.endswith(SUFFIX):
         raise UsageError(
             f"{name[:100]!r} is no name for a backup.",
-            hint="Letters, digits, dots, dashes and underscores, 200 at most, no directory.",
+            hint="Letters, digits, dots, dashes and underscores, 180 at most, no directory.",
         )
 
 

@@ -152,9 +152,9 @@ def environment_option(options: Mapping[str, Any], key: str = "env") -> str:
 def named_environment(options: Mapping[str, Any]) -> str | None:
     """What ``-d`` or ``--env`` names. Raises UsageError where they name two."""
     database, environment = options["database"], options["env"]
-    if database and environment and database != environment:
+    if database is not None and environment is not None and database != environment:
         raise UsageError(f"-d {database} and --env {environment} contradict each other.")
-    return database or environment
+    return environment if database is None else database
 
 
 def operation_json(outcome: runner.Outcome) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from dbops.operations.context import OperationContext
 from dbops.operations.guards import check_stamp, inspect_endpoint, require_existing
 from dbops.postgres import triggers
 from dbops.postgres.connection import session
-from dbops.postgres.databases import MAINTENANCE, create_database
+from dbops.postgres.databases import MAINTENANCE, create_database, drop_database
 from dbops.postgres.params import ConnectionParams
 from dbops.postgres.stamp import read_stamp, write_stamp
 
@@ -53,13 +53,23 @@ def init_db(request: InitRequest, context: OperationContext) -> InitResult:
     adopted = False
     if not created:
         adopted = _adopt(request, lambda: check_stamp(endpoint, writing=True))
+    try:
+        installed = _fill(request, context)
+    except BaseException:
+        if created:
+            with session(request.database.with_database(MAINTENANCE)) as control:
+                drop_database(control, name)
+        raise
+    return InitResult(name, created, adopted, installed)
+
+
+def _fill(request: InitRequest, context: OperationContext) -> int:
     with session(request.database, actor=context.actor) as connection:
         write_stamp(connection, request.environment)
         context.step("migrate")
         request.migrate()
         context.step("triggers")
-        installed = triggers.install(connection, poll=context.check_cancelled)
-    return InitResult(name, created, adopted, installed.triggers)
+        return triggers.install(connection, poll=context.check_cancelled).triggers
 
 
 def _adopt(request: InitRequest, check: Callable[[], None]) -> bool:

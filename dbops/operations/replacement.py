@@ -70,8 +70,12 @@ def building(target: Endpoint, context: OperationContext) -> Iterator[Replacemen
     try:
         yield replacement
     except BaseException:
-        with session(replacement.maintenance) as control:
-            drop_database(control, incoming)
+        # What failed matters more than what could not be cleared up after it.
+        try:
+            with session(replacement.maintenance) as control:
+                drop_database(control, incoming)
+        except DbopsError as error:
+            context.log(f"{incoming} could not be dropped ({error}): operations sweep will")
         raise
 
 

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from dbops.backups.codec import Meter, decompress
 from dbops.backups.manifest import Manifest
 from dbops.backups.store import BackupStore, read_chunks
-from dbops.exceptions import BackupInvalidError, BackupNotFoundError, DbopsError
+from dbops.exceptions import (
+    BackupInvalidError,
+    BackupNotFoundError,
+    DbopsError,
+    ForeignDumpError,
+)
 from dbops.operations.context import OperationContext
 from dbops.operations.guards import (
     Endpoint,
@@ -30,9 +37,10 @@ from dbops.operations.replacement import (
 )
 from dbops.postgres import archive
 from dbops.postgres.connection import execute, session
-from dbops.postgres.databases import MAINTENANCE
+from dbops.postgres.databases import MAINTENANCE, touched_shared_catalogs
 from dbops.postgres.fingerprint import Fingerprint
 from dbops.postgres.params import ConnectionParams
+from dbops.postgres.process import CHUNK
 from dbops.postgres.script import check_script, load_script, open_script
 from dbops.postgres.tools import find_tool
 
@@ -84,7 +92,8 @@ def restore_database(request: RestoreRequest, context: OperationContext) -> Rest
         raise BackupNotFoundError(f"There is no file {request.path}.", hint="Check the path.")
     if _is_archive(request.path):
         return _restore_foreign_archive(request, context, endpoint, request.path)
-    return _restore_script(request, context, endpoint, request.path)
+    script = request.path
+    return _restore_script(request, context, endpoint, script, lambda: open_script(script))
 
 
 def _restore_backup(
@@ -174,24 +183,35 @@ def _restore_foreign_archive(
     require_not_newer(path.name, facts.server_major, endpoint.server)
     with session(request.database.with_database(MAINTENANCE)) as control:
         require_available(control, extensions=facts.extensions, grantees=[])
-    with building(endpoint, context) as replacement:
-        with path.open("rb") as file:
-            chunks = _watched(read_chunks(file), context, path.stat().st_size)
-            options = ("--no-owner", "--no-privileges", "--no-comments")
-            _load_archive(request, replacement, context, chunks, options)
-        return _finish(replacement, context, path.name, None)
+
+    def as_script() -> IO[bytes]:
+        chunks = decompress(read_chunks(path.open("rb")))
+        script = archive.ArchiveScript(pg_restore, chunks, context.check_cancelled)
+        return io.BufferedReader(script, CHUNK)
+
+    return _restore_script(request, context, endpoint, path, as_script)
 
 
 def _restore_script(
-    request: RestoreRequest, context: OperationContext, endpoint: Endpoint, path: Path
+    request: RestoreRequest,
+    context: OperationContext,
+    endpoint: Endpoint,
+    path: Path,
+    open_stream: Callable[[], IO[bytes]],
 ) -> RestoreResult:
+    if endpoint.server.superuser:
+        raise ForeignDumpError(
+            f"{path.name} was made elsewhere and is not run by a superuser, who may do anything "
+            f"on the server.",
+            hint="Connect as an ordinary role that owns the database and has CREATEDB.",
+        )
     context.step("check")
-    check_script(lambda: open_script(path), path.name, poll=context.check_cancelled)
+    check_script(open_stream, path.name, poll=context.check_cancelled)
     with building(endpoint, context) as replacement:
         context.step("create")
         replacement.create_empty()
         context.step("load")
-        with _script_session(replacement, context) as connection, open_script(path) as stream:
+        with _script_session(replacement, context) as connection, open_stream() as stream:
             connection.autocommit = False
             load_script(
                 stream,
@@ -200,6 +220,11 @@ def _restore_script(
                 poll=context.check_cancelled,
                 name=path.name,
             )
+            if touched := touched_shared_catalogs(connection):
+                raise ForeignDumpError(
+                    f"{path.name} would have changed roles or other databases of the server "
+                    f"({', '.join(touched)})."
+                )
             connection.commit()
         return _finish(replacement, context, path.name, None)
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from dbops.exceptions import NothingToUndoError, StampError
 from dbops.operations.context import OperationContext
-from dbops.operations.guards import check_stamp, inspect_endpoint
+from dbops.operations.guards import inspect_endpoint
 from dbops.operations.replacement import kept_databases
 from dbops.postgres.connection import session
 from dbops.postgres.databases import MAINTENANCE, operation_of_scratch, scratch_name
@@ -31,7 +31,7 @@ class UndoResult:
 
     database: str
     undone: str
-    previous: str
+    previous: str | None
     outage_ms: float
 
 
@@ -40,13 +40,13 @@ def undo_operation(request: UndoRequest, context: OperationContext) -> UndoResul
 
     Raises:
         NothingToUndoError: none is kept, or not that one.
-        StampError: the kept one belongs to another environment.
+        StampError: the kept one belongs to another environment. What stands in the target now is
+            not asked: it is what the undo is to get rid of.
     """
     target = request.database.database
     with session(request.database.with_database(MAINTENANCE)) as control:
         endpoint = inspect_endpoint(control, request.database, request.environment)
         kept = {operation_of_scratch(name): name for name in kept_databases(control, target)}
-    check_stamp(endpoint, writing=True)
     wanted = {
         key[1]: name for key, name in kept.items() if key and request.operation in ("", key[1])
     }
@@ -55,14 +55,11 @@ def undo_operation(request: UndoRequest, context: OperationContext) -> UndoResul
     undone, name = next(iter(wanted.items()))
     _require_stamp(request, name)
     context.step("swap")
-    previous = scratch_name(target, "previous", context.operation_id)
+    previous = None
+    if endpoint.database:
+        previous = scratch_name(target, "previous", context.operation_id)
     context.begin_commit()
-    outage = swap_databases(
-        request.database,
-        incoming=name,
-        target=target,
-        previous=previous if endpoint.database else None,
-    )
+    outage = swap_databases(request.database, incoming=name, target=target, previous=previous)
     return UndoResult(target, undone, previous, round(outage, 1))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 import subprocess
 import threading
@@ -9,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from dbops.exceptions import BackupInvalidError, DbopsError, ToolError, VersionMismatchError
 from dbops.postgres.params import ConnectionParams
@@ -119,3 +121,50 @@ def read_contents(pg_restore: Path, chunks: Iterator[bytes], poll: Poll) -> Arch
     if len(versions) != 2:
         raise BackupInvalidError("The archive does not say which server it came from.")
     return ArchiveFacts(versions[0], versions[1], tuple(_EXTENSION_LINE.findall(listing)))
+
+
+class ArchiveScript(io.RawIOBase):
+    """A custom archive as the SQL pg_restore would run, for whoever reads it first.
+
+    An archive holds statements as text, and pg_restore runs whatever stands there; what was made
+    elsewhere is therefore read as a script (docs/decisions/0003).
+    """
+
+    def __init__(self, pg_restore: Path, chunks: Iterator[bytes], poll: Poll) -> None:
+        argv: list[str | Path] = [pg_restore, "--file=-", "--no-owner", "--no-privileges"]
+        self._child = Child(argv, stdin=subprocess.PIPE)
+        self._failures: list[DbopsError] = []
+        self._feeder = threading.Thread(
+            target=_feed, args=(self._child, chunks, self._failures), daemon=True
+        )
+        self._feeder.start()
+        self._output = self._child.read(poll)
+        self._rest = b""
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """Raises BackupInvalidError at the end of an archive that was not whole."""
+        if not self._rest:
+            self._rest = next(self._output, b"")
+            if not self._rest:
+                self._check_end()
+        taken = self._rest[: len(buffer)]
+        buffer[: len(taken)] = taken
+        self._rest = self._rest[len(taken) :]
+        return len(taken)
+
+    def _check_end(self) -> None:
+        self._feeder.join()
+        if self._failures:
+            raise self._failures[0]
+        try:
+            self._child.wait()
+        except ToolError as error:
+            raise BackupInvalidError(f"The archive is damaged: {self._child.cause}.") from error
+
+    def close(self) -> None:
+        if not self.closed:
+            self._child.__exit__(None, None, None)
+        super().close()

@@ -57,8 +57,18 @@ def is_empty(connection: Connection) -> bool:
     """True where nobody has made a table, view, sequence, type or function yet."""
     found = fetch_value(
         connection,
-        f"""SELECT EXISTS (SELECT 1 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-                            WHERE {_USER_SCHEMA} AND {_NOT_OF_EXTENSION})""",
+        f"""SELECT EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+                            WHERE {_USER_SCHEMA} AND {_NOT_OF_EXTENSION})
+                OR EXISTS (SELECT FROM pg_namespace n WHERE {_USER_SCHEMA} AND nspname <> 'public')
+                OR EXISTS (SELECT FROM pg_largeobject_metadata)
+                OR EXISTS (
+                   SELECT FROM (SELECT 'pg_proc'::regclass, oid, pronamespace FROM pg_proc UNION ALL
+                                SELECT 'pg_type'::regclass, oid, typnamespace FROM pg_type
+                                ) o (class, id, ns)
+                     JOIN pg_namespace n ON n.oid = o.ns
+                    WHERE {_USER_SCHEMA} AND NOT EXISTS (
+                          SELECT FROM pg_depend e WHERE e.classid = o.class AND e.objid = o.id
+                             AND e.deptype = 'e'))""",
     )
     return not found
 
@@ -125,7 +135,7 @@ def may_act_as(connection: Connection, names: list[str]) -> bool:
     return bool(
         fetch_value(
             connection,
-            "SELECT coalesce(bool_and(pg_has_role(r, 'MEMBER')), true) FROM unnest(%s::name[]) r",
+            "SELECT coalesce(bool_and(pg_has_role(r, 'USAGE')), true) FROM unnest(%s::name[]) r",
             [names],
         )
     )

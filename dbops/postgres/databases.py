@@ -5,6 +5,7 @@ Every function takes a connection to the server's maintenance database (``postgr
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -25,7 +26,7 @@ from dbops.postgres.process import Poll
 
 MAINTENANCE = "postgres"
 _NAME_BYTES = 63
-_SCRATCH = re.compile(r"^(?P<base>.*)__(?P<role>incoming|previous)_(?P<operation>[0-9a-f]{12})$")
+_SCRATCH = re.compile(r"__(?P<role>incoming|previous)_(?P<operation>[0-9a-f]{12})\Z")
 # Settings whose value is a list of quoted names: repeated as they are, not as one quoted string
 # (the same list pg_dump keeps).
 _LIST_SETTINGS = {
@@ -129,18 +130,25 @@ def _settings(connection: Connection, oid: int) -> tuple[tuple[str, str, str], .
 def scratch_name(target: str, role: str, operation: str) -> str:
     """``<target>__<role>_<operation>`` within the 63 bytes a name may have.
 
+    A name that has to be cut gets a digest of the whole one: two databases that begin alike must
+    not share their scratch names, or one would drop what is kept of the other.
+
     Args:
         role: ``incoming`` or ``previous``.
         operation: 12 hexadecimal digits.
     """
     suffix = f"__{role}_{operation}"
+    whole = target.encode()
     room = _NAME_BYTES - len(suffix)
-    return target.encode()[:room].decode(errors="ignore") + suffix
+    if len(whole) <= room:
+        return target + suffix
+    digest = "~" + hashlib.sha256(whole).hexdigest()[:8]
+    return whole[: room - len(digest)].decode(errors="ignore") + digest + suffix
 
 
 def operation_of_scratch(name: str) -> tuple[str, str] | None:
     """(role, operation) of a database name made by :func:`scratch_name`, else None."""
-    match = _SCRATCH.match(name)
+    match = _SCRATCH.search(name)
     return (match["role"], match["operation"]) if match else None
 
 
@@ -150,7 +158,26 @@ def scratch_databases(connection: Connection) -> list[str]:
         connection,
         """SELECT datname FROM pg_database
             WHERE datname ~ '__(incoming|previous)_[0-9a-f]{12}$'
-              AND pg_has_role(datdba, 'MEMBER') ORDER BY datname""",
+              AND pg_has_role(datdba, 'USAGE') ORDER BY datname""",
+    )
+    return [name for (name,) in rows]
+
+
+def touched_shared_catalogs(connection: Connection) -> list[str]:
+    """Catalogues all databases of the server share that the open transaction has written to.
+
+    A change of roles, databases or their settings holds its lock until the transaction ends; a
+    grant does not, but leaves the transaction's number on the row.
+    """
+    rows = fetch_all(
+        connection,
+        """SELECT c.relname::text FROM pg_catalog.pg_locks l
+             JOIN pg_catalog.pg_class c ON c.oid = l.relation
+            WHERE l.pid = pg_catalog.pg_backend_pid() AND l.database = 0
+              AND l.mode = 'RowExclusiveLock' AND c.relname IN ('pg_authid', 'pg_auth_members',
+                  'pg_database', 'pg_db_role_setting', 'pg_tablespace', 'pg_subscription')
+           UNION SELECT 'pg_database' FROM pg_catalog.pg_database
+            WHERE xmin = pg_catalog.pg_current_xact_id()::pg_catalog.xid ORDER BY 1""",
     )
     return [name for (name,) in rows]
 
@@ -211,11 +238,22 @@ def _has_setting(connection: Connection, name: str) -> bool:
 
 
 def drop_database(connection: Connection, name: str) -> None:
-    """Drop it if it exists, ending the sessions that are on it."""
-    execute(
+    """Drop it if it exists, ending the sessions that are on it.
+
+    FORCE comes last: it refuses an ordinary role where an autovacuum worker is on the database,
+    which the plain form ends by itself.
+    """
+    statement = sql.SQL("DROP DATABASE IF EXISTS {}").format(sql.Identifier(name))
+    fetch_all(
         connection,
-        sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)),
+        """SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+            WHERE datname = %s AND usesysid IS NOT NULL AND pg_has_role(usesysid, 'USAGE')""",
+        [name],
     )
+    try:
+        execute(connection, statement)
+    except StatementError:
+        execute(connection, statement + sql.SQL(" WITH (FORCE)"))
 
 
 def session_count(connection: Connection, name: str) -> int:

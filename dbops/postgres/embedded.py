@@ -123,6 +123,15 @@ class EmbeddedServer:
         except (ValueError, TypeError) as error:
             raise ConfigurationError(f"{self._file} cannot be read: {error}.") from error
 
+    def _known(self) -> ServerFile:
+        known = self.read_file()
+        if known is None:
+            raise ConfigurationError(
+                f"{self._file} is gone, and with it the passwords of {self.data}.",
+                hint=f"Put it back, or remove {self.data} to begin anew.",
+            )
+        return known
+
     def params(self, database: str, *, superuser: bool = False) -> ConnectionParams:
         """How to reach a database of this server.
 
@@ -207,8 +216,7 @@ class EmbeddedServer:
         return ("--locale=C",)
 
     def _launch(self) -> None:
-        known = self.read_file()
-        assert known is not None
+        known = self._known()
         if not _is_free(known.port):
             known = ServerFile(_free_port(), known.password, known.superuser_password)
             _write_private(self._file, json.dumps(asdict(known)))
@@ -228,8 +236,7 @@ class EmbeddedServer:
             ) from error
 
     def _prepare(self, databases: tuple[str, ...]) -> None:
-        known = self.read_file()
-        assert known is not None
+        known = self._known()
         role = sql.Identifier(ROLE)
         with session(self.params(MAINTENANCE, superuser=True)) as connection:
             if not fetch_value(connection, "SELECT 1 FROM pg_roles WHERE rolname = %s", [ROLE]):

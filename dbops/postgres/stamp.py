@@ -5,9 +5,11 @@ from __future__ import annotations
 from dbops.postgres.connection import Connection, execute, fetch_value, transaction
 
 SCHEMA = "skinspire"
+# Made anew each time: a dump made elsewhere may bring such a table with triggers of its own.
 _CREATE = """
 CREATE SCHEMA IF NOT EXISTS skinspire;
-CREATE TABLE IF NOT EXISTS skinspire.stamp (
+DROP TABLE IF EXISTS skinspire.stamp CASCADE;
+CREATE TABLE skinspire.stamp (
     only_row    boolean PRIMARY KEY DEFAULT true CHECK (only_row),
     environment text NOT NULL,
     stamped_at  timestamptz NOT NULL DEFAULT pg_catalog.now()
@@ -27,10 +29,4 @@ def write_stamp(connection: Connection, environment: str) -> None:
     """Stamp the database, replacing what a copy or a restore brought along."""
     with transaction(connection):
         execute(connection, _CREATE)
-        execute(
-            connection,
-            """INSERT INTO skinspire.stamp (environment) VALUES (%s)
-               ON CONFLICT (only_row) DO UPDATE
-               SET environment = excluded.environment, stamped_at = excluded.stamped_at""",
-            [environment],
-        )
+        execute(connection, "INSERT INTO skinspire.stamp (environment) VALUES (%s)", [environment])

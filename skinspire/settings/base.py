@@ -46,14 +46,14 @@ except UnknownEnvironment as error:
     CONFIGURATION_ERROR = ("dbops.E001", str(error))
 except MalformedUrl as error:
     CONFIGURATION_ERROR = ("dbops.E002", str(error))
-except (OSError, ConfigurationError) as error:
+except (OSError, UnicodeDecodeError, ConfigurationError) as error:
     CONFIGURATION_ERROR = ("dbops.E003", f"A file of settings cannot be read: {error}")
 DATABASE_ROUTERS = ["skinspire.router.ControlRouter"]
 
 SECRET_KEY = ""
 try:
     SECRET_KEY = read_secret(env, "SECRET_KEY")
-except OSError as error:
+except (OSError, UnicodeDecodeError) as error:
     CONFIGURATION_ERROR = ("dbops.E003", f"A file of settings cannot be read: {error}")
 SECRET_KEY_IS_PASSING = not SECRET_KEY and ENVIRONMENT.name == "prod"
 """Production without a key: one for this process alone, so that the checks can say so."""

@@ -5,6 +5,8 @@ import threading
 from argparse import ArgumentParser
 from typing import Any
 
+from django.core.management.base import CommandError
+from django.db import Error as DatabaseLayerError
 from django.db import close_old_connections
 from django.db.utils import OperationalError
 from django_tasks_db.management.commands.db_worker import Command as WorkerCommand
@@ -24,7 +26,12 @@ class Command(WorkerCommand):
         parser.set_defaults(reload=False)
 
     def handle(self, **options: Any) -> None:
-        sweep(actor="worker")
+        try:
+            sweep(actor="worker")
+        except DatabaseLayerError as error:
+            raise CommandError(
+                f"The control database cannot be used ({error}). New here? python manage.py migrate"
+            ) from error
         stop = threading.Event()
         janitor = threading.Thread(target=_look_after_lost, args=(stop,), daemon=True)
         janitor.start()

@@ -60,12 +60,15 @@ class Command(DbopsCommand, DbrestoreCommand):
 
 
 def _source(options: dict[str, Any], target: str) -> dict[str, str]:
-    if options["input_filename"] and options["input_path"]:
+    name, path = options["input_filename"], options["input_path"]
+    if "" in (name, path):
+        raise UsageError("-i and -I need a value: an empty one may be a variable nobody set.")
+    if name and path:
         raise UsageError("-i and -I exclude each other: one backup is restored at a time.")
-    if options["input_path"]:
-        return {"path": str(Path(options["input_path"]).absolute())}
-    if options["input_filename"]:
-        return {"name": options["input_filename"]}
+    if path:
+        return {"path": str(Path(path).absolute())}
+    if name:
+        return {"name": name}
     latest = Backup.objects.filter(environment=target, partial=False).first()
     if latest is None:
         raise BackupNotFoundError(f"There is no backup of {target}.")

@@ -30,7 +30,7 @@ class Command(DbopsCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         backups = Backup.objects.all()
-        if options["database"]:
+        if options["database"] is not None:
             backups = backups.filter(environment=conf.resolve_environment(options["database"]))
         if options["encrypted"] is not None:
             backups = backups.filter(encrypted=options["encrypted"])

@@ -24,6 +24,8 @@ class Command(MigrateCommand):
         return super().get_check_kwargs(options) | {"databases": _aliases(options)}
 
     def handle(self, *args: Any, **options: Any) -> Any:
+        if settings.CONFIGURATION_ERROR:
+            raise CommandError(settings.CONFIGURATION_ERROR[1])
         # A named app lives in one of the two databases only; the router skips it in the other.
         for alias in _aliases(options):
             self._migrate(alias, args, options | {"database": alias})

@@ -10,7 +10,7 @@ from dbops import journal, runner
 from dbops.exceptions import DbopsError, UsageError
 from dbops.management.operation_command import DbopsCommand, find_operation
 from dbops.models import Operation
-from dbops.sweep import sweep
+from dbops.sweep import mark_lost_operations, sweep
 
 _STYLES = {"succeeded": "green", "failed": "red", "interrupted": "red", "running": "cyan"}
 
@@ -79,6 +79,8 @@ class Command(DbopsCommand):
             self.console.say(f"  {operation.error}", style="red")
 
     def _cancel(self, operation: Operation) -> None:
+        mark_lost_operations(actor=self.actor())
+        operation.refresh_from_db()
         if not operation.is_active:
             raise DbopsError(f"Operation {operation.id} is {operation.status} already.")
         operation = runner.request_cancel(operation, actor=self.actor())

@@ -3,15 +3,14 @@
 from argparse import ArgumentParser
 from typing import Any
 
-from dbops.exceptions import NothingToUndoError
+from dbops.exceptions import NothingToUndoError, UsageError
+from dbops.kept import kept_database, latest_replacement
 from dbops.management.operation_command import (
     DbopsCommand,
     find_operation,
     operation_json,
 )
 from dbops.models import Operation
-
-_UNDOABLE = (Operation.Kind.RESTORE, Operation.Kind.COPY, Operation.Kind.UNDO)
 
 
 class Command(DbopsCommand):
@@ -26,9 +25,11 @@ class Command(DbopsCommand):
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        done = find_operation(options["id"]) if options["id"] else _latest()
-        if done.kind not in _UNDOABLE or done.status != Operation.Status.SUCCEEDED:
-            raise NothingToUndoError(f"Operation {done.id} replaced nothing.")
+        if options["id"] == "":
+            raise UsageError("ID is empty; leave it out for the latest.")
+        done = find_operation(options["id"]) if options["id"] else latest_replacement()
+        if kept_database(done) is None:
+            raise NothingToUndoError(f"What operation {done.id} replaced, if anything, is gone.")
         target = done.target
         self.confirm(
             f"Put back what {target} held before {done}?", Operation.Kind.UNDO, target, options
@@ -45,14 +46,3 @@ class Command(DbopsCommand):
             f"python manage.py undo_operation {outcome.operation.id}",
             style="green",
         )
-
-
-def _latest() -> Operation:
-    latest = (
-        Operation.objects.filter(kind__in=_UNDOABLE, status=Operation.Status.SUCCEEDED)
-        .order_by("-finished_at")
-        .first()
-    )
-    if latest is None:
-        raise NothingToUndoError("Nothing was replaced yet.")
-    return latest
