@@ -27,6 +27,7 @@ from dbops.exceptions import (
 )
 from dbops.management.console import Console
 from dbops.models import Operation
+from dbops.watch import Terminated
 
 EXIT_REFUSED = 1
 EXIT_USAGE = 2
@@ -179,7 +180,7 @@ def _told(error: BaseException) -> tuple[DbopsError, int]:
             hint="If this is a new installation: python manage.py migrate",
         ), EXIT_REFUSED
     told = as_dbops_error(error)
-    if isinstance(error, runner.Terminated):
+    if isinstance(error, Terminated):
         return told, EXIT_TERMINATED
     if isinstance(told, OperationCancelled):
         return told, EXIT_CANCELLED

@@ -26,6 +26,7 @@ from psycopg2.extensions import (
 )
 
 from dbops.exceptions import ForeignDumpError, StatementError
+from dbops.postgres.process import do_not_poll
 from dbops.postgres.script_lexer import CopyBlock, ScriptLexer, Statement, read_script
 from dbops.postgres.script_source import DUMP_HINT, TRUNCATED_HINT, CopyData, truncated
 
@@ -148,12 +149,8 @@ def skip_statement(statement: Statement, server_major: int) -> bool:
     return _SKIPPED.fullmatch(head) is not None or _OWNER.fullmatch(head) is not None
 
 
-def _no_poll() -> None:
-    return None
-
-
 def check_script(
-    open_stream: Callable[[], IO[bytes]], name: str, *, poll: Callable[[], None] = _no_poll
+    open_stream: Callable[[], IO[bytes]], name: str, *, poll: Callable[[], None] = do_not_poll
 ) -> ScriptSummary:
     """Read the whole dump before anything is touched; raises for everything that is refused."""
     with open_stream() as stream:
