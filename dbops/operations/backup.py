@@ -80,6 +80,7 @@ def backup_database(request: BackupRequest, context: OperationContext) -> Backup
         dumped = _dump(request, context, pg_dump, snapshot, endpoint, name, meter)
     manifest = _manifest(request, context, endpoint, dumped, name, meter, began)
     context.step("seal")
+    context.begin_commit()
     try:
         request.store.seal(manifest)
     except BaseException:
