@@ -21,7 +21,7 @@ LONGEST_NAME = 200
 
 # E'a' <newline> 'b' is one literal with escapes in both parts; so are the parts around ''.
 _CONTINUED = re.compile(
-    rb"(?:(?:[ \t\f\v]|--[^\r\n]*+)*+[\r\n](?:[ \t\r\n\f\v]|--[^\r\n]*+[\r\n])*+)?"
+    rb"(?:(?:[ \t\f\v]|--[^\r\n]*+)*[\r\n](?:[ \t\r\n\f\v]|--[^\r\n]*+[\r\n])*)?"
 )
 _RESTRICT = re.compile(rb"\\(?:un)?restrict[ \t]+[A-Za-z0-9]{1,1000}[ \t]*\r?(?:\n|\Z)")
 _COPY_LINE_REST = re.compile(rb"[ \t\f\v]*(?:--[^\r\n]*)?\r?\n")

@@ -34,6 +34,7 @@ _TOKEN = re.compile(
 )
 # What a data row is mostly made of, for one leap over it: no token in it can end a statement, open
 # a parenthesis or start a comment, and every quote in it is closed and knows no escapes.
+# The group itself is not possessive: Python before 3.11.5 goes astray there (its issue 106052).
 _PLAIN = re.compile(
     rb"""(?:
       [ \t\r\n,.=+*:]++
@@ -41,7 +42,7 @@ _PLAIN = re.compile(
     | [0-9][A-Za-z0-9_.\x80-\xff]*+(?!['$])
     | -(?!-)
     | '[^']*+'
-    )*+""",
+    )*""",
     re.VERBOSE,
 )
 _ESCAPED_EDGE = re.compile(rb"['\\]")

@@ -1,6 +1,7 @@
 """``demo``: everything on the embedded server with sample data, then the console."""
 
 import os
+import signal
 import sys
 import time
 from argparse import ArgumentParser
@@ -63,5 +64,8 @@ class Command(DbopsCommand):
             tell(f"Password: {password}")
             self.console.note("Ctrl-C ends the console; the server goes on (manage.py pg stop).")
             with suppress(KeyboardInterrupt):
+                # Both end the console in order; and a shell may have told us to ignore Ctrl-C.
+                for number in (signal.SIGINT, signal.SIGTERM):
+                    signal.signal(number, signal.default_int_handler)
                 console.wait()
             worker.stop()
