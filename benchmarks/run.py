@@ -285,15 +285,15 @@ def main() -> None:
     options = parser.parse_args()
     home = Path(tempfile.mkdtemp(prefix="skinspire-bench-"))
     home.chmod(0o711)
-    bench = Bench(home, options.rounds)
     try:
+        bench = Bench(home, options.rounds)
         if {"copy", "backup", "restore"} & set(options.names or BENCHES):
             bench.fill(options.scale)
         print(f"{'ours : peer':52} {'ours':>9} {'peer':>9}")
         for name in options.names or BENCHES:
             BENCHES[name](bench)
     finally:
-        bench.server.stop()
+        EmbeddedServer(home / "postgres").stop()
         shutil.rmtree(home)
 
 
