@@ -1,6 +1,6 @@
 """Measure ourselves beside our peers: pairs, interleaved, in one run; medians and their ratio.
 
-    python benchmarks/run.py [--scale 40] [--rounds 3] [copy small backup restore swap triggers]
+    python benchmarks/run.py [--scale 40] [--rounds 3] [NAME ...]
 
 ``--scale`` is pgbench's (40 is about 0.6 GB with its indexes). Everything happens on an embedded
 server of its own, with fsync on, in a temporary directory. Times are those of whole commands, our
@@ -265,6 +265,44 @@ def bench_triggers(bench: Bench) -> None:
            statistics.median(times["ours"]), statistics.median(times["peer"]), "s")  # fmt: skip
 
 
+def bench_insert(bench: Bench) -> None:
+    """100,000 rows into a table with a primary key and two indexes, with and without triggers."""
+    from dbops.postgres import triggers
+    from dbops.postgres.process import do_not_poll
+
+    columns = {
+        "updated_at": "updated_at timestamptz",
+        "timestamps": "created_at timestamptz, updated_at timestamptz",
+        "actors": "created_by varchar(15), updated_by varchar(15)",
+    }
+    bench.shell("createdb inserts")
+    for name, kinds in columns.items():
+        times: dict[str, list[float]] = {"ours": [], "peer": []}
+        for round_ in range(max(11, bench.rounds)):
+            for contender in ("ours", "peer"):
+                with session(bench.control.with_database("inserts")) as connection:
+                    execute(connection, "DROP TABLE IF EXISTS public.t")
+                    execute(
+                        connection,
+                        f"CREATE TABLE public.t (id int PRIMARY KEY, a text, b int, {kinds})",
+                    )
+                    execute(connection, "CREATE INDEX ON public.t (a)")
+                    execute(connection, "CREATE INDEX ON public.t (b)")
+                    if contender == "ours":
+                        triggers.install(connection, poll=do_not_poll)
+                    began = time.monotonic()
+                    execute(
+                        connection,
+                        """INSERT INTO public.t (id, a, b)
+                           SELECT g, md5(g::text), g % 1000 FROM generate_series(1, 100000) g""",
+                    )
+                    if round_:  # the first warms up
+                        times[contender].append(time.monotonic() - began)
+        report(f"insert, trigger on {name} : no trigger", 1.3,
+               statistics.median(times["ours"]), statistics.median(times["peer"]), "s")  # fmt: skip
+    bench.sql("DROP DATABASE inserts")
+
+
 _BARE = """DO $$ BEGIN FOR n IN 1..1000 LOOP
     EXECUTE format('CREATE TRIGGER a BEFORE INSERT OR UPDATE ON public.t_%s
         FOR EACH ROW EXECUTE FUNCTION skinspire.set_timestamps()', n);
@@ -274,6 +312,7 @@ END LOOP; END $$"""
 BENCHES = {
     "copy": bench_copy, "small": bench_small, "backup": bench_backup,
     "restore": bench_restore, "swap": bench_swap, "triggers": bench_triggers,
+    "insert": bench_insert,
 }  # fmt: skip
 
 
