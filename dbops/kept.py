@@ -9,23 +9,18 @@ from __future__ import annotations
 from dbops import conf
 from dbops.exceptions import DbopsError, NothingToUndoError
 from dbops.models import Operation
-from dbops.postgres.connection import fetch_value, session
-from dbops.postgres.databases import MAINTENANCE, scratch_name
+from dbops.postgres.databases import find_kept
 
-REPLACING = (Operation.Kind.RESTORE, Operation.Kind.COPY, Operation.Kind.UNDO)
 _LOOK_BACK = 50
 """Operations; each replacement drops what the one before it on that target had kept."""
 
 
 def kept_database(operation: Operation) -> str | None:
     """The database this operation replaced, while it is kept. Raises ConnectionFailedError."""
-    if operation.kind not in REPLACING:
+    if operation.kind not in Operation.REPLACING:
         return None
-    params = conf.database_params(operation.target)
-    name = scratch_name(params.database, "previous", operation.id)
-    with session(params.with_database(MAINTENANCE)) as control:
-        found = fetch_value(control, "SELECT datname FROM pg_database WHERE datname = %s", [name])
-    return str(found) if found else None
+    kept = find_kept(conf.database_params(operation.target), operation.id)
+    return kept.name if kept else None
 
 
 def kept_by_a_failed(operation: Operation) -> str | None:
@@ -38,7 +33,9 @@ def kept_by_a_failed(operation: Operation) -> str | None:
 
 def latest_replacement() -> Operation:
     """The latest operation whose replaced database is kept. Raises NothingToUndoError."""
-    ended = Operation.objects.exclude(status__in=Operation.ACTIVE).filter(kind__in=REPLACING)
+    ended = Operation.objects.exclude(status__in=Operation.ACTIVE).filter(
+        kind__in=Operation.REPLACING
+    )
     for operation in ended.order_by("-started_at")[:_LOOK_BACK]:
         if kept_by_a_failed(operation):
             return operation

@@ -158,7 +158,7 @@ def _undo(operation: Operation, context: OperationContext) -> Result:
     request = UndoRequest(
         database=conf.database_params(operation.target),
         environment=operation.target,
-        operation=operation.options.get("operation", ""),
+        operation=operation.options["operation"],
     )
     return asdict(undo_operation(request, context))
 

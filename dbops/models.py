@@ -35,6 +35,8 @@ class Operation(models.Model):
         INIT = "init", "Initialise"
 
     ACTIVE = (Status.QUEUED, Status.RUNNING)
+    REPLACING = (Kind.RESTORE, Kind.COPY, Kind.UNDO)
+    """Kinds that put another database in the target's place."""
     LEASE = timedelta(seconds=60)
     """Without a heartbeat for this long a running operation counts as lost."""
 

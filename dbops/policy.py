@@ -12,7 +12,6 @@ from dbops.exceptions import ConfirmationError, PolicyError
 from dbops.models import Backup, Operation
 from skinspire.environment import ENVIRONMENTS
 
-_REPLACING = {Operation.Kind.RESTORE, Operation.Kind.COPY, Operation.Kind.UNDO}
 _READING = {Operation.Kind.BACKUP}
 
 
@@ -23,7 +22,7 @@ def is_protected(environment: str) -> bool:
 
 def is_destructive(kind: str) -> bool:
     """True where the operation puts another database in the target's place."""
-    return kind in _REPLACING
+    return kind in Operation.REPLACING
 
 
 def needs_typed_name(kind: str, target: str) -> bool:
@@ -46,7 +45,12 @@ def check_policy(operation: Operation, *, confirm: str = "") -> None:
     _check_masking(operation)
     if operation.door != "cli" and kind not in _READING:
         _check_console(target)
-    if needs_typed_name(kind, target) and confirm != target:
+    require_typed_name(kind, target, confirm)
+
+
+def require_typed_name(kind: str, target: str, typed: str) -> None:
+    """Raise ConfirmationError where the name must be typed and was not."""
+    if needs_typed_name(kind, target) and typed != target:
         raise ConfirmationError(
             f"{target} is protected: writing to it needs its name typed.",
             hint=f"If you mean it: --confirm {target}",

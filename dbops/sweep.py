@@ -165,9 +165,9 @@ def _drop_unless_held(control: Connection, params: ConnectionParams, name: str) 
 
 def reconcile_catalogue() -> tuple[list[str], list[str]]:
     """Bring the catalogue in line with the manifests in the storage: (entered, removed) names."""
-    store = conf.backup_store()
-    found = {manifest.name: manifest for manifest in list_backups(store)}
+    # The catalogue first: a backup sealed between the two looks is then found, not missed.
     known = set(Backup.objects.values_list("name", flat=True))
+    found = {manifest.name: manifest for manifest in list_backups(conf.backup_store())}
     entered = sorted(found.keys() - known)
     for name in entered:
         record_backup(found[name])

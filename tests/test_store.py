@@ -52,6 +52,13 @@ def test_what_is_written_is_read(store: BackupStore) -> None:
         store.write("a.dump.zst", [b""], operation="0" * 12)
 
 
+def test_the_longest_name_can_be_sealed(store: BackupStore) -> None:
+    name = "n" * 181
+    store.write(name, [b"x"], operation="0" * 12)
+    store.seal(_manifest(name))
+    assert store.names() == [name]
+
+
 def test_a_dump_that_fails_leaves_nothing(store: BackupStore) -> None:
     def failing() -> Iterator[bytes]:
         yield b"x" * 1_000_000

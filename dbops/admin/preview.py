@@ -17,9 +17,8 @@ from dbops.operations.guards import Endpoint, require_not_newer
 from dbops.operations.inspection import (
     InspectRequest,
     find_previous,
-    plan_read,
+    plan_in_place,
     plan_replacement,
-    plan_write,
     server_label,
 )
 
@@ -75,7 +74,7 @@ def _unsaved(wanted: Wanted) -> Operation:
 
 
 def _backup(wanted: Wanted, found: Preview) -> None:
-    endpoint = plan_read(inspect_request(wanted.source))
+    endpoint = plan_in_place(inspect_request(wanted.source), writing=False)
     last = Backup.objects.filter(environment=wanted.source).first()
     found.lines += [
         ("What", _described(endpoint)),
@@ -122,7 +121,7 @@ def _copy(wanted: Wanted, found: Preview) -> None:
 
 
 def _triggers(wanted: Wanted, found: Preview) -> None:
-    endpoint = plan_write(inspect_request(wanted.target))
+    endpoint = plan_in_place(inspect_request(wanted.target), writing=True)
     found.lines += [
         ("Where", _described(endpoint)),
         ("What", "created and updated: when and by whom, on every table with those columns"),

@@ -8,7 +8,6 @@ from typing import Any
 from django.utils import timezone
 from django.utils.timezone import localtime
 
-from dbops.kept import REPLACING
 from dbops.models import Operation, OperationLog
 
 UNDOABLE = (Operation.Kind.RESTORE, Operation.Kind.COPY)
@@ -53,7 +52,7 @@ def can_undo(operation: Operation) -> bool:
     if operation.kind not in UNDOABLE or not operation.result.get("previous"):
         return False
     later = Operation.objects.filter(
-        kind__in=REPLACING, target=operation.target,
+        kind__in=Operation.REPLACING, target=operation.target,
         status=Operation.Status.SUCCEEDED, finished_at__gt=operation.finished_at,
     )  # fmt: skip
     return operation.status == Operation.Status.SUCCEEDED and not later.exists()

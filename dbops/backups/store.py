@@ -46,8 +46,9 @@ class _Upload:
         self._rest = b""
         self._ended = False
 
-    def put(self, item: bytes | BaseException | None) -> None:
-        self._queue.put(item)
+    def put(self, item: bytes | BaseException | None, timeout: float) -> None:
+        """Raises queue.Full after ``timeout`` seconds."""
+        self._queue.put(item, timeout=timeout)
 
     def read(self, size: int = -1) -> bytes:
         while not self._ended and (size < 0 or len(self._rest) < size):
@@ -83,6 +84,9 @@ class BackupStore:
             StorageWriteError: the storage refuses; nothing of it stays.
         """
         check_name(name)
+        self._put(name, chunks, operation)
+
+    def _put(self, name: str, chunks: Iterable[bytes], operation: str) -> None:
         if self.storage.exists(name):
             raise StorageWriteError(f"A backup named {name} exists already.")
         try:
@@ -125,7 +129,8 @@ class BackupStore:
     def seal(self, manifest: Manifest) -> None:
         """Write the manifest: from now on the backup exists. Raises StorageWriteError."""
         data = encode_manifest(manifest, self.keys[0])
-        self.write(manifest.name + SUFFIX, [data], operation=manifest.operation)
+        # Not by write(): the name of a manifest may be longer than a backup's may.
+        self._put(manifest.name + SUFFIX, [data], manifest.operation)
 
     def read_manifest(self, name: str) -> Manifest:
         """The verified manifest of ``name``.
@@ -223,7 +228,7 @@ def _offer(upload: _Upload, item: bytes | BaseException | None, thread: threadin
     # A storage that failed stops reading: do not wait for a place in its queue for ever.
     while thread.is_alive():
         try:
-            upload._queue.put(item, timeout=0.2)
+            upload.put(item, timeout=0.2)
             return
         except queue.Full:
             continue

@@ -114,11 +114,7 @@ class DbopsCommand(BaseCommand):
         Raises:
             ConfirmationError: nobody can be asked, or the answer was no.
         """
-        if policy.needs_typed_name(kind, target) and options.get("confirm") != target:
-            raise ConfirmationError(
-                f"{target} is protected: writing to it needs its name typed.",
-                hint=f"If you mean it: --confirm {target}",
-            )
+        policy.require_typed_name(kind, target, options.get("confirm") or "")
         if not options["interactive"]:
             return
         if not sys.stdin.isatty():
@@ -145,9 +141,9 @@ def add_confirm_argument(parser: ArgumentParser) -> None:
     )
 
 
-def environment_option(options: Mapping[str, Any], key: str = "env") -> str:
+def environment_option(options: Mapping[str, Any]) -> str:
     """The environment an option names, or the active one. Raises UnknownEnvironmentError."""
-    return conf.resolve_environment(options.get(key))
+    return conf.resolve_environment(options["env"])
 
 
 def named_environment(options: Mapping[str, Any]) -> str | None:

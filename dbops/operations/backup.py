@@ -18,7 +18,6 @@ from dbops.operations.context import OperationContext
 from dbops.operations.guards import Endpoint, check_stamp, inspect_endpoint, require_existing
 from dbops.postgres import archive, catalog
 from dbops.postgres.connection import session
-from dbops.postgres.databases import MAINTENANCE
 from dbops.postgres.fingerprint import Fingerprint, take_fingerprint
 from dbops.postgres.params import ConnectionParams
 from dbops.postgres.process import Child
@@ -70,8 +69,7 @@ def backup_database(request: BackupRequest, context: OperationContext) -> Backup
     began = datetime.now(UTC)
     name = request.name or _name(request, context, began)
     check_new_name(name)
-    with session(request.database.with_database(MAINTENANCE)) as control:
-        endpoint = inspect_endpoint(control, request.database, request.environment)
+    endpoint = inspect_endpoint(request.database, request.environment)
     require_existing(endpoint)
     check_stamp(endpoint, writing=False)
     pg_dump = find_tool("pg_dump", endpoint.server.major, request.pg_bin)

@@ -108,11 +108,10 @@ def plan_copy(request: CopyRequest) -> CopyPlan:
         raise UsageError(
             f"Unknown strategy {request.strategy!r}.", hint=f"One of: {', '.join(STRATEGIES)}"
         )
+    source = inspect_endpoint(request.source, request.source_environment)
+    target = inspect_endpoint(request.target, request.target_environment)
     with session(request.source.with_database(MAINTENANCE)) as control:
-        source = inspect_endpoint(control, request.source, request.source_environment)
         busy = session_count(control, request.source.database)
-    with session(request.target.with_database(MAINTENANCE)) as control:
-        target = inspect_endpoint(control, request.target, request.target_environment)
     require_existing(source)
     _require_different(source, target)
     check_stamp(source, writing=False)

@@ -11,7 +11,13 @@ from dataclasses import dataclass
 from dbops.exceptions import PreflightError, PrivilegeError, StampError, VersionMismatchError
 from dbops.postgres import catalog
 from dbops.postgres.connection import Connection, session
-from dbops.postgres.databases import DatabaseFacts, ServerFacts, database_facts, server_facts
+from dbops.postgres.databases import (
+    MAINTENANCE,
+    DatabaseFacts,
+    ServerFacts,
+    database_facts,
+    server_facts,
+)
 from dbops.postgres.params import ConnectionParams
 from dbops.postgres.stamp import read_stamp
 
@@ -31,10 +37,11 @@ class Endpoint:
         return (self.server.system_identifier, self.database.oid) if self.database else None
 
 
-def inspect_endpoint(control: Connection, params: ConnectionParams, environment: str) -> Endpoint:
-    """Look, without writing. ``control`` is a session on the server's maintenance database."""
-    facts = database_facts(control, params.database)
-    return Endpoint(params, environment, server_facts(control), facts)
+def inspect_endpoint(params: ConnectionParams, environment: str) -> Endpoint:
+    """Look, without writing. Raises ConnectionFailedError."""
+    with session(params.with_database(MAINTENANCE)) as control:
+        facts = database_facts(control, params.database)
+        return Endpoint(params, environment, server_facts(control), facts)
 
 
 def require_existing(endpoint: Endpoint) -> DatabaseFacts:
@@ -85,7 +92,7 @@ def require_can_replace(endpoint: Endpoint) -> None:
             f"Role {role} may not create databases, so nothing can be built aside.",
             hint=f"As a superuser, once: ALTER ROLE {role} CREATEDB",
         )
-    with session(endpoint.params.with_database("postgres")) as control:
+    with session(endpoint.params.with_database(MAINTENANCE)) as control:
         owner = endpoint.database.owner if endpoint.database else role
         if not endpoint.server.superuser and not catalog.may_act_as(control, [owner]):
             raise PrivilegeError(

@@ -17,7 +17,7 @@ from dbops.operations.guards import (
 )
 from dbops.postgres import catalog
 from dbops.postgres.connection import execute, fetch_row, first_line, session
-from dbops.postgres.databases import MAINTENANCE, DatabaseFacts, database_facts, scratch_name
+from dbops.postgres.databases import DatabaseFacts, find_kept
 from dbops.postgres.params import ConnectionParams
 from dbops.postgres.stamp import read_stamp
 
@@ -111,27 +111,15 @@ def server_label(params: ConnectionParams) -> str:
     return f"{params.host or 'local socket'}:{params.port}/{params.database}"
 
 
-def plan_read(request: InspectRequest) -> Endpoint:
-    """The database to be read.
+def plan_in_place(request: InspectRequest, *, writing: bool) -> Endpoint:
+    """The database to be read, or changed where it stands.
 
     Raises:
-        ConnectionFailedError, PreflightError, StampError: reading it would be refused.
+        ConnectionFailedError, PreflightError, StampError: that would be refused.
     """
-    endpoint = _look(request)
+    endpoint = inspect_endpoint(request.database, request.environment)
     require_existing(endpoint)
-    check_stamp(endpoint, writing=False)
-    return endpoint
-
-
-def plan_write(request: InspectRequest) -> Endpoint:
-    """The database to be changed where it stands.
-
-    Raises:
-        ConnectionFailedError, PreflightError, StampError: writing it would be refused.
-    """
-    endpoint = _look(request)
-    require_existing(endpoint)
-    check_stamp(endpoint, writing=True)
+    check_stamp(endpoint, writing=writing)
     return endpoint
 
 
@@ -141,7 +129,7 @@ def plan_replacement(request: InspectRequest) -> Endpoint:
     Raises:
         ConnectionFailedError, PrivilegeError, StampError: replacing it would be refused.
     """
-    endpoint = _look(request)
+    endpoint = inspect_endpoint(request.database, request.environment)
     check_stamp(endpoint, writing=True)
     require_can_replace(endpoint)
     return endpoint
@@ -149,17 +137,10 @@ def plan_replacement(request: InspectRequest) -> Endpoint:
 
 def find_previous(request: InspectRequest, operation: str) -> DatabaseFacts:
     """The database that ``operation`` replaced. Raises NothingToUndoError."""
-    name = scratch_name(request.database.database, "previous", operation)
-    with session(request.database.with_database(MAINTENANCE)) as control:
-        facts = database_facts(control, name)
+    facts = find_kept(request.database, operation)
     if facts is None:
         raise NothingToUndoError(
             f"The {request.environment} database that operation {operation} replaced is no "
             f"longer kept."
         )
     return facts
-
-
-def _look(request: InspectRequest) -> Endpoint:
-    with session(request.database.with_database(MAINTENANCE)) as control:
-        return inspect_endpoint(control, request.database, request.environment)

@@ -44,11 +44,11 @@ def init_db(request: InitRequest, context: OperationContext) -> InitResult:
         StampError: it holds tables and ``adopt`` was not asked for, or it belongs elsewhere.
     """
     name = request.database.database
-    with session(request.database.with_database(MAINTENANCE)) as control:
-        endpoint = inspect_endpoint(control, request.database, request.environment)
-        created = endpoint.database is None
-        if created:
-            context.step("create")
+    endpoint = inspect_endpoint(request.database, request.environment)
+    created = endpoint.database is None
+    if created:
+        context.step("create")
+        with session(request.database.with_database(MAINTENANCE)) as control:
             create_database(control, name, None)
     adopted = False
     if not created:
@@ -95,8 +95,7 @@ def prepare_migration(database: ConnectionParams, environment: str, *, writing: 
         PreflightError: it does not exist.
         StampError: it belongs elsewhere, or holds tables and was never taken in.
     """
-    with session(database.with_database(MAINTENANCE)) as control:
-        endpoint = inspect_endpoint(control, database, environment)
+    endpoint = inspect_endpoint(database, environment)
     require_existing(endpoint)
     check_stamp(endpoint, writing=writing)
     if writing:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -44,7 +43,6 @@ from dbops.postgres.process import CHUNK
 from dbops.postgres.script import check_script, load_script, open_script
 from dbops.postgres.tools import find_tool
 
-Reading = Callable[[], AbstractContextManager[Iterator[bytes]]]
 _PUBLIC = "SELECT set_config('search_path', 'public, pg_catalog', false)"
 
 
@@ -82,8 +80,7 @@ def restore_database(request: RestoreRequest, context: OperationContext) -> Rest
         StampError, PrivilegeError, PreflightError, VersionMismatchError: the target is.
         ToolError, ProofError: what was loaded is not what it should be. The target is as it was.
     """
-    with session(request.database.with_database(MAINTENANCE)) as control:
-        endpoint = inspect_endpoint(control, request.database, request.environment)
+    endpoint = inspect_endpoint(request.database, request.environment)
     check_stamp(endpoint, writing=True)
     require_can_replace(endpoint)
     if request.path is None:
@@ -169,24 +166,25 @@ def _load_archive(
 
 
 def _is_archive(path: Path) -> bool:
+    return next(_inflated(path), b"").startswith(archive.MAGIC)
+
+
+def _inflated(path: Path) -> Iterator[bytes]:
     with path.open("rb") as file:
-        return next(decompress(read_chunks(file)), b"").startswith(archive.MAGIC)
+        yield from decompress(read_chunks(file))
 
 
 def _restore_foreign_archive(
     request: RestoreRequest, context: OperationContext, endpoint: Endpoint, path: Path
 ) -> RestoreResult:
     pg_restore = find_tool("pg_restore", endpoint.server.major, request.pg_bin)
-    with path.open("rb") as file:
-        chunks = decompress(read_chunks(file))
-        facts = archive.read_contents(pg_restore, chunks, context.check_cancelled)
+    facts = archive.read_contents(pg_restore, _inflated(path), context.check_cancelled)
     require_not_newer(path.name, facts.server_major, endpoint.server)
     with session(request.database.with_database(MAINTENANCE)) as control:
         require_available(control, extensions=facts.extensions, grantees=[])
 
     def as_script() -> IO[bytes]:
-        chunks = decompress(read_chunks(path.open("rb")))
-        script = archive.ArchiveScript(pg_restore, chunks, context.check_cancelled)
+        script = archive.ArchiveScript(pg_restore, _inflated(path), context.check_cancelled)
         return io.BufferedReader(script, CHUNK)
 
     return _restore_script(request, context, endpoint, path, as_script)
@@ -211,7 +209,12 @@ def _restore_script(
         context.step("create")
         replacement.create_empty()
         context.step("load")
-        with _script_session(replacement, context) as connection, open_stream() as stream:
+        with (
+            session(replacement.incoming, application=context.application) as connection,
+            open_stream() as stream,
+        ):
+            # Hand-written scripts expect what psql gives them; pg_dump's set their own path first.
+            execute(connection, _PUBLIC)
             connection.autocommit = False
             load_script(
                 stream,
@@ -227,14 +230,6 @@ def _restore_script(
                 )
             connection.commit()
         return _finish(replacement, context, path.name, None)
-
-
-@contextmanager
-def _script_session(replacement: Replacement, context: OperationContext):  # type: ignore[no-untyped-def]
-    with session(replacement.incoming, application=context.application) as connection:
-        # Hand-written scripts expect what psql gives them; pg_dump's set their own path first.
-        execute(connection, _PUBLIC)
-        yield connection
 
 
 def _finish(

@@ -8,7 +8,6 @@ from dbops.operations.context import OperationContext
 from dbops.operations.guards import check_stamp, inspect_endpoint, require_existing
 from dbops.postgres import triggers
 from dbops.postgres.connection import session
-from dbops.postgres.databases import MAINTENANCE
 from dbops.postgres.params import ConnectionParams
 from dbops.postgres.stamp import read_stamp, write_stamp
 
@@ -124,7 +123,6 @@ def verify_triggers(
 
 
 def _check(database: ConnectionParams, environment: str, *, writing: bool) -> None:
-    with session(database.with_database(MAINTENANCE)) as control:
-        endpoint = inspect_endpoint(control, database, environment)
+    endpoint = inspect_endpoint(database, environment)
     require_existing(endpoint)
     check_stamp(endpoint, writing=writing)

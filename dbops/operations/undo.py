@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from dbops.exceptions import NothingToUndoError, StampError
 from dbops.operations.context import OperationContext
 from dbops.operations.guards import inspect_endpoint
-from dbops.operations.replacement import kept_databases
 from dbops.postgres.connection import session
-from dbops.postgres.databases import MAINTENANCE, operation_of_scratch, scratch_name
+from dbops.postgres.databases import find_kept, scratch_name
 from dbops.postgres.params import ConnectionParams
 from dbops.postgres.stamp import read_stamp
 from dbops.postgres.swap import swap_databases
@@ -21,8 +20,8 @@ class UndoRequest:
 
     database: ConnectionParams
     environment: str
-    operation: str = ""
-    """Id of the operation to undo; "" for the latest one that is kept."""
+    operation: str
+    """Id of the operation to undo."""
 
 
 @dataclass(frozen=True)
@@ -39,28 +38,23 @@ def undo_operation(request: UndoRequest, context: OperationContext) -> UndoResul
     """Put the kept database back in its place.
 
     Raises:
-        NothingToUndoError: none is kept, or not that one.
+        NothingToUndoError: what it replaced is not kept.
         StampError: the kept one belongs to another environment. What stands in the target now is
             not asked: it is what the undo is to get rid of.
     """
     target = request.database.database
-    with session(request.database.with_database(MAINTENANCE)) as control:
-        endpoint = inspect_endpoint(control, request.database, request.environment)
-        kept = {operation_of_scratch(name): name for name in kept_databases(control, target)}
-    wanted = {
-        key[1]: name for key, name in kept.items() if key and request.operation in ("", key[1])
-    }
-    if not wanted:
+    endpoint = inspect_endpoint(request.database, request.environment)
+    kept = find_kept(request.database, request.operation)
+    if kept is None:
         raise NothingToUndoError(f"No replaced database of {request.environment} is kept.")
-    undone, name = next(iter(wanted.items()))
-    _require_stamp(request, name)
+    _require_stamp(request, kept.name)
     context.step("swap")
     previous = None
     if endpoint.database:
         previous = scratch_name(target, "previous", context.operation_id)
     context.begin_commit()
-    outage = swap_databases(request.database, incoming=name, target=target, previous=previous)
-    return UndoResult(target, undone, previous, round(outage, 1))
+    outage = swap_databases(request.database, incoming=kept.name, target=target, previous=previous)
+    return UndoResult(target, request.operation, previous, round(outage, 1))
 
 
 def _require_stamp(request: UndoRequest, name: str) -> None:

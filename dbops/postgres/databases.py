@@ -1,6 +1,6 @@
 """Whole databases: what they are, making and dropping them, what hangs on them from outside.
 
-Every function takes a connection to the server's maintenance database (``postgres``).
+Functions that take a connection want one to the server's maintenance database (``postgres``).
 """
 
 from __future__ import annotations
@@ -21,7 +21,9 @@ from dbops.postgres.connection import (
     fetch_all_polled,
     fetch_row,
     fetch_value,
+    session,
 )
+from dbops.postgres.params import ConnectionParams
 from dbops.postgres.process import Poll
 
 MAINTENANCE = "postgres"
@@ -150,6 +152,12 @@ def operation_of_scratch(name: str) -> tuple[str, str] | None:
     """(role, operation) of a database name made by :func:`scratch_name`, else None."""
     match = _SCRATCH.search(name)
     return (match["role"], match["operation"]) if match else None
+
+
+def find_kept(target: ConnectionParams, operation: str) -> DatabaseFacts | None:
+    """The database that ``operation`` replaced under the name of ``target``, while it is kept."""
+    with session(target.with_database(MAINTENANCE)) as control:
+        return database_facts(control, scratch_name(target.database, "previous", operation))
 
 
 def scratch_databases(connection: Connection) -> list[str]:
