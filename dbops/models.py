@@ -33,6 +33,8 @@ class Operation(models.Model):
         UNDO = "undo", "Undo"
         TRIGGERS = "triggers", "Apply triggers"
         INIT = "init", "Initialise"
+        VERIFY = "verify", "Verify a backup"
+        PRUNE = "prune", "Prune backups"
 
     ACTIVE = (Status.QUEUED, Status.RUNNING)
     REPLACING = (Kind.RESTORE, Kind.COPY, Kind.UNDO)
@@ -76,6 +78,7 @@ class Operation(models.Model):
             ("copy", "Can copy a database"),
             ("apply_triggers", "Can apply triggers"),
             ("cancel", "Can cancel an operation"),
+            ("verify_backup", "Can verify a backup"),
         ]
 
     def __str__(self) -> str:
@@ -128,6 +131,11 @@ class OperationLog(models.Model):
 class Backup(models.Model):
     """The catalogue: one row per sealed backup. The manifest in the storage is the truth."""
 
+    class Verification(models.TextChoices):
+        CHECKSUM = "checksum", "read whole, signature and checksum right"
+        FULL = "full", "restored aside and compared"
+        RESTORED = "restored", "restored"
+
     name = models.CharField(primary_key=True, max_length=200)
     environment = models.CharField(max_length=10, db_index=True)
     created_at = models.DateTimeField(db_index=True)
@@ -139,6 +147,8 @@ class Backup(models.Model):
     encrypted = models.BooleanField(default=False)
     partial = models.BooleanField(default=False)
     verified_at = models.DateTimeField(null=True)
+    verified_how = models.CharField(max_length=10, blank=True, choices=Verification)
+    pinned = models.BooleanField(default=False)
     actor = models.CharField(max_length=150)
     operation = models.CharField(max_length=12)
 
