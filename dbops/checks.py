@@ -5,8 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from django.conf import settings
-from django.core.checks import CheckMessage, Error, Tags, register
+from django.core.checks import CheckMessage, Error, Tags, Warning, register
 
+from dbops.backups.encryption import MAKE_KEY_PAIR, check_keys
+from dbops.conf import encryption_keys
+from dbops.exceptions import ConfigurationError
 from dbops.postgres.stamp import SCHEMA
 from skinspire import variables
 from skinspire.databases import EMBEDDED
@@ -16,6 +19,8 @@ _HINTS = {
     "dbops.E002": "Write it as postgresql://user:password@host:5432/database; "
     "percent-encode special characters of the password.",
     "dbops.E003": "Check the *_FILE variables in the environment and in .env.",
+    "dbops.E006": "Credentials belong into AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; "
+    "see .env.example.",
 }
 _WEAK_MARKS = ("django-insecure", "changeme", "secret", "password", "example")
 _SHORTEST_KEY = 50  # Django's own measure (security.W009)
@@ -24,7 +29,7 @@ _FEWEST_CHARACTERS = 5
 
 @register(Tags.security)
 def check_configuration(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
-    """dbops.E001–E003: the settings could not be understood."""
+    """dbops.E001–E003, E006: the settings could not be understood."""
     if settings.CONFIGURATION_ERROR is None:
         return []
     identifier, sentence = settings.CONFIGURATION_ERROR
@@ -84,6 +89,26 @@ def check_production(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
             hint="Set PROD_DATABASE_URL to the production server.", id="dbops.E013",
         ))  # fmt: skip
     return found
+
+
+@register(Tags.security)
+def check_encryption(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    """dbops.W020, E021: backups that anyone could read, or a key that is none."""
+    keys = encryption_keys()
+    try:
+        check_keys(keys)
+    except ConfigurationError as error:
+        return [Error(str(error), hint=error.hint, id="dbops.E021")]
+    if settings.ENVIRONMENT.name != "prod" or settings.CONFIGURATION_ERROR or keys.can_encrypt:
+        return []
+    return [
+        Warning(
+            "Backups of production are not encrypted: whoever reads the storage reads every row.",
+            hint=f"Make a key pair on another machine: {MAKE_KEY_PAIR} and set BACKUP_RECIPIENTS "
+            "to what it prints; .env.example says more.",
+            id="dbops.W020",
+        )
+    ]
 
 
 def is_weak(key: str) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,12 @@ from django.conf import settings
 from django.core.files.storage import FileSystemStorage, storages
 from django.db import connections
 
+from dbops.backups.encryption import Keys
 from dbops.backups.store import BackupStore
-from dbops.exceptions import ConfigurationError, UnknownEnvironmentError
+from dbops.exceptions import ConfigurationError, ToolError, UnknownEnvironmentError
 from dbops.postgres.embedded import EmbeddedServer
 from dbops.postgres.params import ConnectionParams
+from dbops.postgres.process import run
 from skinspire.databases import EMBEDDED
 from skinspire.environment import ENVIRONMENTS, UnknownEnvironment, normalize_environment
 
@@ -71,9 +74,13 @@ def embedded_environments() -> tuple[str, ...]:
 
 
 def _databases() -> dict[str, dict[str, Any]]:
+    _require_configuration()
+    return dict(settings.DATABASES)
+
+
+def _require_configuration() -> None:
     if settings.CONFIGURATION_ERROR:
         raise ConfigurationError(settings.CONFIGURATION_ERROR[1], hint="python manage.py check")
-    return dict(settings.DATABASES)
 
 
 def refresh_embedded() -> None:
@@ -91,11 +98,24 @@ def refresh_embedded() -> None:
 
 
 def backup_store() -> BackupStore:
-    """Where backups lie."""
+    """Where backups lie. Raises ConfigurationError where the settings do not tell."""
+    _require_configuration()
     storage = storages["dbbackup"]
     local = isinstance(storage, FileSystemStorage)
     directory = Path(storage.path("")) if local else None
     return BackupStore(storage, signing_keys(), directory)
+
+
+def encryption_keys() -> Keys:
+    """What backups are encrypted for, and what opens them."""
+    return Keys(
+        recipients=tuple(settings.BACKUP_RECIPIENTS),
+        identity=settings.BACKUP_SECRET_IDENTITY,
+        gpg_recipient=settings.DBBACKUP_GPG_RECIPIENT,
+        gpg_passphrase=settings.BACKUP_GPG_PASSPHRASE,
+        gpg_home=Path(settings.GNUPGHOME) if settings.GNUPGHOME else None,
+        gpg_always_trust=settings.DBBACKUP_GPG_ALWAYS_TRUST,
+    )
 
 
 def signing_keys() -> tuple[bytes, ...]:
@@ -106,6 +126,15 @@ def signing_keys() -> tuple[bytes, ...]:
     return tuple(
         hmac.new(key.encode(), b"skinspire.signing", hashlib.sha256).digest() for key in found
     )
+
+
+@lru_cache(maxsize=1)
+def code_revision() -> str:
+    """The git revision of this code; "" where it does not come from a repository."""
+    try:
+        return run(["git", "-C", settings.BASE_DIR, "rev-parse", "HEAD"]).strip()
+    except ToolError:
+        return ""
 
 
 def tools_directory() -> Path | None:

@@ -80,6 +80,12 @@ class PreflightError(DbopsError):
     code = "preflight"
 
 
+class SpaceError(PreflightError):
+    """There is not room enough."""
+
+    code = "no_space"
+
+
 class PolicyError(DbopsError):
     """The rules of this installation do not allow the operation."""
 
@@ -124,6 +130,12 @@ class BackupInvalidError(DbopsError):
     hint = "Choose another backup: python manage.py listbackups"
 
 
+class BackupEncryptedError(DbopsError):
+    """The backup is encrypted, and no key that is set opens it."""
+
+    code = "wrong_key"
+
+
 class ForeignDumpError(DbopsError):
     """A dump made elsewhere holds something that is not restored."""
 
@@ -132,6 +144,12 @@ class ForeignDumpError(DbopsError):
 
 class StorageWriteError(DbopsError):
     """The backup storage cannot be written."""
+
+    code = "storage"
+
+
+class StorageReadError(DbopsError):
+    """The backup storage cannot be read."""
 
     code = "storage"
 

@@ -5,8 +5,9 @@ This is where configuration meets the operations, which read none themselves.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,18 +19,25 @@ from django.db import connections
 from django.utils import timezone
 
 from dbops import conf
+from dbops.backups.earlier import is_earlier_backup
 from dbops.backups.manifest import Manifest
-from dbops.exceptions import StatementError
+from dbops.exceptions import BackupInvalidError, StatementError
 from dbops.models import Backup, Operation
 from dbops.operations.backup import BackupRequest, backup_database
 from dbops.operations.context import OperationContext
 from dbops.operations.copy import CopyRequest, copy_database, plan_copy
 from dbops.operations.maintenance import InitRequest, init_db
 from dbops.operations.restore import RestoreRequest, restore_database
+from dbops.operations.restore_source import LoadOptions
 from dbops.operations.triggers import ApplyTriggersRequest, apply_base_triggers, apply_triggers
 from dbops.operations.undo import UndoRequest, undo_operation
+from dbops.operations.verify import VerifyRequest, verify_backup
+from dbops.policy import check_origin
+from dbops.postgres.params import ConnectionParams
+from dbops.pruning import prune
 
 Result = Mapping[str, Any]
+_MOST_JOBS = 4
 
 
 def _see_nothing(operation: Operation) -> None:
@@ -41,6 +49,15 @@ def _keep_nothing(operation: Operation, result: Result) -> None:
 
 
 @dataclass(frozen=True)
+class Wanted:
+    """A database an operation needs for itself, or to stay as it is meanwhile."""
+
+    environment: str
+    database: ConnectionParams
+    exclusive: bool
+
+
+@dataclass(frozen=True)
 class KindOfOperation:
     """One kind: what it runs, whether it writes its target, what it records on success."""
 
@@ -49,20 +66,22 @@ class KindOfOperation:
     look: Callable[[Operation], object] = _see_nothing
     """Looks before the locks are taken; raises what would stop the operation anyway."""
     keep: Callable[[Operation, Result], None] = _keep_nothing
+    databases: Callable[[Operation], list[Wanted]] | None = None
+    """What it locks; None for its target, and its source shared."""
+
+    def locks(self, operation: Operation) -> list[Wanted]:
+        """The databases it concerns."""
+        if self.databases is not None:
+            return self.databases(operation)
+        if not self.writes:
+            named = [(operation.target or operation.source, False)]
+        else:
+            named = [(operation.target, True), (operation.source, False)]
+        return [Wanted(it, conf.database_params(it), exclusive) for it, exclusive in named if it]
 
 
 def _backup(operation: Operation, context: OperationContext) -> Result:
-    options = operation.options
-    request = BackupRequest(
-        database=conf.database_params(operation.source),
-        environment=operation.source,
-        store=conf.backup_store(),
-        name=options.get("name", ""),
-        server_name=options.get("server_name", ""),
-        without_rows_of=tuple(options.get("without_rows_of", ())),
-        schemas=tuple(options.get("schemas", ())),
-        pg_bin=conf.tools_directory(),
-    )
+    request = _backup_request(operation.source, operation.options)
     facts = {"database": settings.DATABASES[operation.source], "connector": None}
     signals.pre_backup.send(sender=Operation, servername=request.server_name, **facts)
     manifest = backup_database(request, context).manifest
@@ -76,6 +95,24 @@ def _backup(operation: Operation, context: OperationContext) -> Result:
         "name": manifest.name, "size": manifest.size, "sha256": manifest.sha256,
         "rows": content.rows, "tables": len(content.tables), "encrypted": manifest.encrypted,
     }  # fmt: skip
+
+
+def _backup_request(environment: str, options: Mapping[str, Any]) -> BackupRequest:
+    keys = conf.encryption_keys()
+    return BackupRequest(
+        database=conf.database_params(environment),
+        environment=environment,
+        store=conf.backup_store(),
+        name=options.get("name", ""),
+        server_name=options.get("server_name", ""),
+        without_rows_of=tuple(options.get("without_rows_of", ())),
+        schemas=tuple(options.get("schemas", ())),
+        rows_of=tuple(options.get("rows_of", ())),
+        keys=keys if keys.can_encrypt else None,
+        checksums=bool(options.get("checksums")),
+        revision=conf.code_revision(),
+        pg_bin=conf.tools_directory(),
+    )
 
 
 def record_backup(manifest: Manifest) -> Backup:
@@ -93,6 +130,7 @@ def record_backup(manifest: Manifest) -> Backup:
             "server_version": manifest.server_version,
             "encrypted": manifest.encrypted,
             "partial": bool(manifest.excluded),
+            "pinned": conf.backup_store().is_pinned(manifest.name),
             "actor": manifest.actor,
             "operation": manifest.operation,
         },
@@ -102,13 +140,28 @@ def record_backup(manifest: Manifest) -> Backup:
 
 def _restore(operation: Operation, context: OperationContext) -> Result:
     options = operation.options
+
+    def save(rows_of: tuple[str, ...]) -> str:
+        # The restore itself can still be cancelled once its safety copy is sealed.
+        wish = _backup_request(operation.target, {"rows_of": rows_of})
+        manifest = backup_database(wish, replace(context)).manifest
+        record_backup(manifest)
+        context.log(f"What is there now is kept as {manifest.name}")
+        return manifest.name
+
     request = RestoreRequest(
-        database=conf.database_params(operation.target),
+        database=_restored_database(operation),
         environment=operation.target,
         store=conf.backup_store(),
+        save=save,
         name=options.get("name", ""),
         path=Path(options["path"]) if options.get("path") else None,
-        pg_bin=conf.tools_directory(),
+        keys=conf.encryption_keys(),
+        load=_load_options(options),
+        fresh=bool(options.get("into")),
+        tables=tuple(options.get("tables", ())),
+        schemas=tuple(options.get("schemas", ())),
+        in_place=bool(options.get("in_place")),
     )
     facts = {
         "database": settings.DATABASES[operation.target],
@@ -117,16 +170,76 @@ def _restore(operation: Operation, context: OperationContext) -> Result:
         "servername": None,
         "storage": request.store.storage,
     }
-    connections[operation.target].close()
+    if not request.fresh:
+        connections[operation.target].close()
     signals.pre_restore.send(sender=Operation, **facts)
     result = restore_database(request, context)
     signals.post_restore.send_robust(sender=Operation, connector=None, **facts)
     return asdict(result)
 
 
-def _mark_verified(operation: Operation, result: Result) -> None:
+def _restored_database(operation: Operation) -> ConnectionParams:
+    database = conf.database_params(operation.target)
+    into = operation.options.get("into")
+    return database.with_database(into) if into else database
+
+
+def _load_options(options: Mapping[str, Any]) -> LoadOptions:
+    return LoadOptions(
+        jobs=options.get("jobs") or min(os.cpu_count() or 1, _MOST_JOBS),
+        no_owner=bool(options.get("no_owner")),
+        skip_privileged=bool(options.get("skip_privileged")),
+        pg_bin=conf.tools_directory(),
+    )
+
+
+def _look_at_origin(operation: Operation) -> None:
+    # The catalogue may not know the backup; its manifest says where its rows come from.
+    name = operation.options.get("name")
+    store = conf.backup_store()
+    if name and not is_earlier_backup(store, name):
+        check_origin(operation, store.read_manifest(name).environment)
+
+
+def _lock_restored(operation: Operation) -> list[Wanted]:
+    return [Wanted(operation.target, _restored_database(operation), True)]
+
+
+def _lock_nothing(operation: Operation) -> list[Wanted]:
+    """What concerns only the storage, or a scratch database of its own."""
+    return []
+
+
+def _mark_restored(operation: Operation, result: Result) -> None:
     # It was read whole, matched its manifest, and its rows arrived: nothing verifies it better.
-    Backup.objects.filter(name=result["source"]).update(verified_at=timezone.now())
+    if operation.options.get("name") and not result["saved_as"]:
+        _mark_verified(result["source"], Backup.Verification.RESTORED)
+
+
+def _mark_verified(name: str, how: str) -> None:
+    Backup.objects.filter(name=name).update(verified_at=timezone.now(), verified_how=how)
+
+
+def _verify(operation: Operation, context: OperationContext) -> Result:
+    options = operation.options
+    full = bool(options.get("full"))
+    request = VerifyRequest(
+        store=conf.backup_store(),
+        name=options["name"],
+        keys=conf.encryption_keys(),
+        full=full,
+        database=conf.database_params(operation.target) if full else None,
+        environment=operation.target,
+        load=_load_options(options),
+    )
+    try:
+        result = asdict(verify_backup(request, context))
+    except BackupInvalidError:
+        Backup.objects.filter(name=request.name).update(verified_at=None, verified_how="")
+        raise
+    how = Backup.Verification.FULL if full else Backup.Verification.CHECKSUM
+    _mark_verified(request.name, how)
+    return result
 
 
 def _copy(operation: Operation, context: OperationContext) -> Result:
@@ -200,11 +313,21 @@ def _init(operation: Operation, context: OperationContext) -> Result:
     return asdict(init_db(request, context))
 
 
+def _prune(operation: Operation, context: OperationContext) -> Result:
+    return prune(operation.options.get("environment", ""), context)
+
+
 KINDS: Mapping[str, KindOfOperation] = {
     Operation.Kind.BACKUP: KindOfOperation(_backup, writes=False),
-    Operation.Kind.RESTORE: KindOfOperation(_restore, keep=_mark_verified),
+    Operation.Kind.RESTORE: KindOfOperation(
+        _restore, look=_look_at_origin, keep=_mark_restored, databases=_lock_restored
+    ),
     Operation.Kind.COPY: KindOfOperation(_copy, look=_look_at_copy),
     Operation.Kind.UNDO: KindOfOperation(_undo),
     Operation.Kind.TRIGGERS: KindOfOperation(_triggers),
     Operation.Kind.INIT: KindOfOperation(_init),
+    Operation.Kind.VERIFY: KindOfOperation(
+        _verify, writes=False, look=_look_at_origin, databases=_lock_nothing
+    ),
+    Operation.Kind.PRUNE: KindOfOperation(_prune, writes=False, databases=_lock_nothing),
 }

@@ -167,7 +167,11 @@ class Backup(models.Model):
             "created_at": _iso(self.created_at),
             "size": self.size,
             "verified_at": _iso(self.verified_at),
+            "verified_how": self.verified_how or None,
             "encrypted": self.encrypted,
+            "pinned": self.pinned,
+            "partial": self.partial,
+            "signed": True,
         }
 
 

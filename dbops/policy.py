@@ -12,7 +12,9 @@ from dbops.exceptions import ConfirmationError, PolicyError
 from dbops.models import Backup, Operation
 from skinspire.environment import ENVIRONMENTS
 
-_READING = {Operation.Kind.BACKUP}
+_READING = {Operation.Kind.BACKUP, Operation.Kind.VERIFY, Operation.Kind.PRUNE}
+_MOVING = {Operation.Kind.COPY, Operation.Kind.RESTORE, Operation.Kind.VERIFY}
+"""Kinds by which rows of one environment can arrive on the server of another."""
 
 
 def is_protected(environment: str) -> bool:
@@ -43,8 +45,9 @@ def check_policy(operation: Operation, *, confirm: str = "") -> None:
     if kind == Operation.Kind.COPY:
         _check_copy(operation)
     _check_masking(operation)
-    if operation.door != "cli" and kind not in _READING:
-        _check_console(target)
+    if operation.door != "cli" and kind not in _READING - {Operation.Kind.PRUNE}:
+        # What concerns the storage concerns every environment.
+        _check_console(target or operation.options.get("environment") or ENVIRONMENTS[-1])
     require_typed_name(kind, target, confirm)
 
 
@@ -68,20 +71,39 @@ def _check_copy(operation: Operation) -> None:
 def unmasked_origin(kind: str, source: str, target: str, options: Mapping[str, Any]) -> str:
     """The protected environment whose data would arrive in another one unmasked; "" for none."""
     origin = source
-    if kind == Operation.Kind.RESTORE:
+    if kind != Operation.Kind.COPY:
         backup = Backup.objects.filter(name=options.get("name", "")).first()
         origin = backup.environment if backup else ""
-    moves = kind in (Operation.Kind.COPY, Operation.Kind.RESTORE) and origin != target
-    return origin if moves and is_protected(origin) else ""
+    return origin if kind in _MOVING and _needs_masks(origin, target) else ""
+
+
+def _needs_masks(origin: str, target: str) -> bool:
+    return bool(target) and origin != target and is_protected(origin)
 
 
 def _check_masking(operation: Operation) -> None:
-    origin = unmasked_origin(operation.kind, operation.source, operation.target, operation.options)
-    if origin and not operation.options.get("unmasked"):
-        raise PolicyError(
-            f"Patient data of {origin} would arrive in {operation.target} unmasked.",
-            hint="If that is what you want: --no-mask",
-        )
+    options = operation.options
+    origin = unmasked_origin(operation.kind, operation.source, operation.target, options)
+    if origin:
+        _require_leave(operation, origin)
+
+
+def check_origin(operation: Operation, origin: str) -> None:
+    """Refuse what the backup's own manifest tells and the catalogue may not have known.
+
+    Raises:
+        PolicyError: rows of a protected environment would arrive in another one unmasked.
+    """
+    if _needs_masks(origin, operation.target):
+        _require_leave(operation, origin)
+
+
+def _require_leave(operation: Operation, origin: str) -> None:
+    sentence = f"Patient data of {origin} would arrive in {operation.target} unmasked."
+    if not settings.DBOPS_ALLOW_UNMASKED:
+        raise PolicyError(sentence, hint="DBOPS_ALLOW_UNMASKED=true would allow --no-mask.")
+    if not operation.options.get("unmasked"):
+        raise PolicyError(sentence, hint="If that is what you want: --no-mask")
 
 
 def _check_console(target: str) -> None:

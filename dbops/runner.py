@@ -19,7 +19,7 @@ from django.db import Error as DatabaseLayerError
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
-from dbops import conf, journal, policy
+from dbops import journal, policy
 from dbops.exceptions import (
     LockedError,
     OperationCancelled,
@@ -144,18 +144,17 @@ def _locks(
     held: list[Connection] = []
     # The locks are their sessions': whoever lost one must not go on to the swap.
     context.confirm_locks = lambda: [fetch_value(it, "SELECT true") for it in held]
-    wanted = [(operation.target, True), (operation.source, False)]
-    if not kind.writes:
-        wanted = [(operation.target or operation.source, False)]
+    wanted = sorted(kind.locks(operation), key=lambda each: each.environment)
     with ExitStack() as stack:
-        for environment, exclusive in sorted(pair for pair in wanted if pair[0]):
-            params = conf.database_params(environment)
+        for each in wanted:
             try:
-                lock = database_lock(params, operation=operation.id, exclusive=exclusive)
+                lock = database_lock(
+                    each.database, operation=operation.id, exclusive=each.exclusive
+                )
                 held.append(stack.enter_context(lock))
             except LockedError as error:
                 raise LockedError(
-                    _holder_sentence(environment, str(error)),
+                    _holder_sentence(each.environment, str(error)),
                     hint="Wait for it, or see it: python manage.py operations list",
                 ) from error
         yield
@@ -193,7 +192,10 @@ def _conclude_failure(operation: Operation, error: BaseException, kept: str) -> 
     if isinstance(told, UnforeseenError) and operation.door != "cli":  # a command has --traceback
         logger.error("Operation %s", operation.id, exc_info=error)
     try:
-        _conclude(operation, status, error_code=told.code, error=sentence, hint=told.hint)
+        _conclude(
+            operation, status, error_code=told.code, error=sentence, hint=told.hint,
+            result=dict(told.result or {}),
+        )  # fmt: skip
     except (DatabaseLayerError, OSError) as unrecorded:
         logger.error("Operation %s could not be recorded: %s", operation.id, unrecorded)
 

@@ -145,12 +145,19 @@ def _sweep_databases(environment: str) -> list[str]:
     with session(params.with_database(MAINTENANCE)) as control:
         for name in scratch_databases(control):
             role, operation = operation_of_scratch(name) or ("", "")
-            if name != scratch_name(params.database, role, operation):
+            built_for = _database_of(operation) or params.database
+            if name != scratch_name(built_for, role, operation):
                 continue  # of another environment, or of another installation
             ended = _is_over(operation) if role == "incoming" else _is_expired(operation)
-            if ended and _drop_unless_held(control, params, name):
+            if ended and _drop_unless_held(control, params.with_database(built_for), name):
                 removed.append(name)
     return removed
+
+
+def _database_of(operation_id: str) -> str | None:
+    """The new database an operation was to make; None for one that concerns its environment's."""
+    operation = Operation.objects.filter(pk=operation_id).first()
+    return operation.options.get("into") if operation else None
 
 
 def _drop_unless_held(control: Connection, params: ConnectionParams, name: str) -> bool:
@@ -167,10 +174,15 @@ def reconcile_catalogue() -> tuple[list[str], list[str]]:
     """Bring the catalogue in line with the manifests in the storage: (entered, removed) names."""
     # The catalogue first: a backup sealed between the two looks is then found, not missed.
     known = set(Backup.objects.values_list("name", flat=True))
-    found = {manifest.name: manifest for manifest in list_backups(conf.backup_store())}
+    store = conf.backup_store()
+    found = {manifest.name: manifest for manifest in list_backups(store)}
     entered = sorted(found.keys() - known)
     for name in entered:
         record_backup(found[name])
     removed = sorted(known - found.keys())
     Backup.objects.filter(name__in=removed).delete()
+    pinned = {name for name in found if store.is_pinned(name)}
+    for backup in Backup.objects.filter(name__in=known):
+        if backup.pinned != (backup.name in pinned):
+            Backup.objects.filter(pk=backup.pk).update(pinned=not backup.pinned)
     return entered, removed

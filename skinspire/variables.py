@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 from pathlib import Path
 
@@ -34,9 +35,22 @@ def read_number(env: environ.Env, name: str, default: int) -> int:
     return int(value) if value.isdecimal() else default
 
 
+def read_counts(env: environ.Env, name: str, default: dict[str, int]) -> dict[str, int]:
+    """Pairs like ``daily=7`` separated by commas; a word left out keeps its number in ``default``.
+    Anything else counts as the default and is reported."""
+    pairs = [pair.replace(" ", "").split("=", 1) for pair in read_list(env, name, [])]
+    counts = {pair[0]: pair[-1] for pair in pairs}
+    understood = counts.keys() <= default.keys() and all(map(str.isdecimal, counts.values()))
+    if not understood or len(counts) < len(pairs):
+        example = ",".join(f"{word}={number}" for word, number in default.items())
+        problems.append(f"{name} must be like {example}.")
+        return default
+    return default | {word: int(number) for word, number in counts.items()}
+
+
 def read_list(env: environ.Env, name: str, default: list[str]) -> list[str]:
-    """Values separated by commas; an empty variable is the default."""
-    values = [value.strip() for value in str(env.str(name, default="")).split(",")]
+    """Values separated by commas or line breaks; an empty variable is the default."""
+    values = [value.strip() for value in re.split(r"[,\n]", str(env.str(name, default="")))]
     return [value for value in values if value] or default
 
 

@@ -12,6 +12,7 @@ import pytest
 from dbops.postgres.params import ConnectionParams
 from tests import servers
 from tests.installation import Installation
+from tests.s3_server import S3Server
 from tests.servers import Server
 
 # Settings are read when Django loads, after this file: by then a real server has to be known.
@@ -98,6 +99,13 @@ def installation15(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Install
     assert found is not None
     with Installation.create(found, tmp_path_factory.mktemp("installation15")) as made:
         yield made
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[S3Server]:
+    """A server that speaks S3; tests make buckets of their own."""
+    with S3Server.running() as running:
+        yield running
 
 
 @pytest.fixture(scope="session")

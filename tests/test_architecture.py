@@ -15,7 +15,7 @@ LAYERS: list[tuple[str, tuple[str, ...]]] = [
     ("adapters", ("dbops.management", "dbops.admin", "dbops.api", "dbops.views", "dbops.urls",
                   "dbops.forms", "dbops.apps")),
     ("running", ("dbops.runner", "dbops.tasks", "dbops.kinds", "dbops.sweep", "dbops.demo",
-                 "dbops.schedules", "dbops.kept", "dbops.watch")),
+                 "dbops.schedules", "dbops.kept", "dbops.watch", "dbops.pruning")),
     ("records", ("dbops.journal", "dbops.policy", "dbops.models", "dbops.conf", "dbops.checks",
                  "dbops.migrations")),
     ("operations", ("dbops.operations",)),

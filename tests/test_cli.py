@@ -24,7 +24,8 @@ def test_json_of_an_operation(installation18: Installation) -> None:
     assert {"name", "size", "sha256", "rows", "tables", "encrypted"} <= set(backup)
     listed = installation18.result("listbackups")["backups"][0]
     assert set(listed) == {
-        "name", "environment", "created_at", "size", "verified_at", "encrypted",
+        "name", "environment", "created_at", "size", "verified_at", "verified_how", "encrypted",
+        "pinned", "partial", "signed",
     }  # fmt: skip
     shown = installation18.result("operations", "show", operation["id"])
     assert {"operation", "steps", "log"} <= set(shown)

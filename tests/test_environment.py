@@ -22,6 +22,7 @@ GOOD_KEY = "x9" + "Kd7_qLw2-ZrTb5Yh8Nc3Mv6Gf1Js4Pe0Ua" * 2
 PROD = {
     "SKINSPIRE_ENV": "prod", "SECRET_KEY": GOOD_KEY, "ALLOWED_HOSTS": "db.example.org",
     "PROD_DATABASE_URL": "postgresql://a:b@db.example.org/prod",
+    "BACKUP_RECIPIENTS": "age140fy5e49welxfmgvwnqkgeldygr03fldt2w3lkw32w2vml734ueq0u38x8",
 }  # fmt: skip
 
 
@@ -81,12 +82,19 @@ def _check(
         ({"PROD_DATABASE_URL_FILE": "/nowhere"}, "dbops.E003"),
         ({"DBOPS_ALLOW_COPY_TO_PROD": "perhaps"}, "dbops.E004"),
         ({"PROD_DATABASE_URL": "postgresql://skinspire:b@h/d"}, "dbops.E005"),
+        ({"BACKUP_STORAGE_URL": "ftp://canary/d"}, "dbops.E006"),
+        ({"BACKUP_STORAGE_URL": "s3://key:canary@bucket"}, "dbops.E006"),
+        ({"BACKUP_STORAGE_URL_FILE": "/nowhere"}, "dbops.E003"),
         ({"DEBUG": "true"}, "dbops.E010"),
         ({"SECRET_KEY": ""}, "dbops.E011"),
         ({"SECRET_KEY": "changeme"}, "dbops.E011"),
         ({"ALLOWED_HOSTS": "*"}, "dbops.E012"),
         ({"ALLOWED_HOSTS": ""}, "dbops.E012"),
         ({"PROD_DATABASE_URL": ""}, "dbops.E013"),
+        ({"BACKUP_RECIPIENTS": "age1canary"}, "dbops.E021"),
+        ({"BACKUP_RECIPIENTS": f"{PROD['BACKUP_RECIPIENTS']}\nssh-rsa canary"}, "dbops.E021"),
+        ({"BACKUP_IDENTITY": "canary"}, "dbops.E021"),
+        ({"BACKUP_IDENTITY_FILE": "/nowhere"}, "dbops.E003"),
     ],
 )
 def test_each_check_has_a_hint_and_stops_commands(
@@ -103,6 +111,20 @@ def test_each_check_has_a_hint_and_stops_commands(
 def test_a_complete_production_passes(tmp_path: Path) -> None:
     done = _check(tmp_path, PROD, "--deploy", "--fail-level", "WARNING")
     assert done.returncode == 0, done.stderr
+
+
+def test_a_production_that_does_not_encrypt_its_backups_is_warned(tmp_path: Path) -> None:
+    done = _check(tmp_path, PROD | {"BACKUP_RECIPIENTS": ""}, "--fail-level", "WARNING")
+    assert done.returncode == 1
+    assert "dbops.W020" in done.stderr
+    assert "BACKUP_RECIPIENTS" in done.stderr
+    by_gpg = PROD | {"BACKUP_RECIPIENTS": "", "DBBACKUP_GPG_RECIPIENT": "open@x.org"}
+    both = PROD | {
+        "BACKUP_RECIPIENTS": f"{PROD['BACKUP_RECIPIENTS']},\n{PROD['BACKUP_RECIPIENTS']}"
+    }
+    elsewhere = PROD | {"BACKUP_RECIPIENTS": "", "SKINSPIRE_ENV": "dev"}
+    for variables in (by_gpg, both, elsewhere):
+        assert _check(tmp_path, variables, "--fail-level", "WARNING").returncode == 0
 
 
 def test_secrets_come_from_files(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg2
@@ -19,18 +20,17 @@ from tests.servers import Server
 
 
 @pytest.fixture
-def original(server: Server, shared_data: Path) -> ConnectionParams:
+def original(server: Server, shared_data: Path) -> Iterator[ConnectionParams]:
     """pagila as PostgreSQL's own tools restore it, as a superuser."""
-    name = "pagila_original"
+    name = server.create_database().database  # of its own: workers share the servers
     params = server.superuser.with_database(name)
-    server.drop_database(name)
-    server.create_database(name)
     subprocess.run(
         [find_tool("pg_restore", server.major), "--no-owner", "--no-privileges",
          "--exit-on-error", "-d", params.dbname_argument, shared_data / "pagila/pagila.dump"],
         env={**params.libpq_environment(), "PGPASSWORD": params.password}, check=True,
     )  # fmt: skip
-    return params
+    yield params
+    server.drop_database(name)
 
 
 @pytest.mark.parametrize("file", ["pagila.dump", "pagila.sql.gz"])

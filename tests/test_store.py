@@ -11,8 +11,10 @@ from django.core.files.storage import FileSystemStorage, InMemoryStorage
 
 from dbops.backups.codec import compress, decompress
 from dbops.backups.manifest import Manifest, decode_manifest, encode_manifest
+from dbops.backups.s3 import S3BackupStorage
 from dbops.backups.store import BackupStore
 from dbops.exceptions import BackupInvalidError, BackupNotFoundError, StorageWriteError
+from tests.s3_server import ACCESS_KEY, SECRET_KEY, S3Server
 
 KEY, OLD_KEY = b"k" * 32, b"o" * 32
 
@@ -30,10 +32,17 @@ def _manifest(name: str = "a.dump.zst") -> Manifest:
     )  # fmt: skip
 
 
-@pytest.fixture(params=["files", "remote"])
+@pytest.fixture(params=["files", "remote", "s3"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> BackupStore:
     if request.param == "remote":
         return BackupStore(InMemoryStorage(), (KEY, OLD_KEY))
+    if request.param == "s3":
+        server: S3Server = request.getfixturevalue("s3")
+        storage = S3BackupStorage(
+            bucket_name=server.create_bucket(), endpoint_url=f"http://127.0.0.1:{server.port}",
+            access_key=ACCESS_KEY, secret_key=SECRET_KEY,
+        )  # fmt: skip
+        return BackupStore(storage, (KEY, OLD_KEY))
     directory = tmp_path / "b"
     return BackupStore(FileSystemStorage(location=directory), (KEY, OLD_KEY), directory)
 
@@ -68,6 +77,40 @@ def test_a_dump_that_fails_leaves_nothing(store: BackupStore) -> None:
         store.write("a.dump.zst", failing(), operation="0" * 12)
     assert not store.storage.exists("a.dump.zst")
     assert store.leftovers() == {}
+
+
+def test_what_is_deleted_is_gone(store: BackupStore) -> None:
+    for name in ("a.dump.zst", "b.dump.zst"):
+        store.write(name, [b"x"], operation="0" * 12)
+        store.seal(_manifest(name))
+    store.delete("a.dump.zst")
+    assert store.names() == ["b.dump.zst"]
+    assert not store.storage.exists("a.dump.zst")
+    with pytest.raises(BackupNotFoundError):
+        store.read_manifest("a.dump.zst")
+    with pytest.raises(BackupNotFoundError), store.reading("a.dump.zst") as chunks:
+        next(chunks)
+
+
+@pytest.mark.parametrize("encryption", ["", ".age", ".gpg"])
+def test_an_archive_without_a_manifest_is_a_leftover(store: BackupStore, encryption: str) -> None:
+    name = f"dev-20260101T000000Z-0123456789ab.dump.zst{encryption}"
+    for each in (name, "of-a-name-somebody-chose"):
+        store.write(each, [b"x"], operation="0123456789ab")
+    assert store.leftovers() == {name: "0123456789ab"}
+    store.remove_leftover(name)
+    store.remove_leftover("of-a-name-somebody-chose")
+    assert store.leftovers() == {}
+    assert store.storage.exists("of-a-name-somebody-chose")
+
+
+def test_what_was_sealed_is_no_leftover(store: BackupStore) -> None:
+    name = "dev-20260101T000000Z-0123456789ab.dump.zst"
+    store.write(name, [b"x"], operation="0123456789ab")
+    store.seal(_manifest(name))
+    assert store.leftovers() == {}
+    store.remove_leftover(name)
+    assert store.names() == [name]
 
 
 def test_a_rotated_key_still_verifies() -> None:

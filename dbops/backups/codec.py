@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 import zstandard
 
@@ -55,9 +56,9 @@ def decompress(chunks: Iterable[bytes]) -> Iterator[bytes]:
     head = next(stream, b"")
     rest = _chain(head, stream)
     if head.startswith(ZSTD_MAGIC):
-        return _inflate(rest, zstandard.ZstdDecompressor().decompressobj(), zstandard.ZstdError)
+        return _inflate(rest, zstandard.ZstdDecompressor().decompressobj, zstandard.ZstdError)
     if head.startswith(GZIP_MAGIC):
-        return _inflate(rest, zlib.decompressobj(zlib.MAX_WBITS | 16), zlib.error)
+        return _inflate(rest, lambda: zlib.decompressobj(zlib.MAX_WBITS | 16), zlib.error)
     return rest
 
 
@@ -67,16 +68,21 @@ def _chain(head: bytes, stream: Iterator[bytes]) -> Iterator[bytes]:
 
 
 def _inflate(
-    chunks: Iterator[bytes], inflater: object, error_class: type[Exception]
+    chunks: Iterator[bytes], new_inflater: Callable[[], Any], error_class: type[Exception]
 ) -> Iterator[bytes]:
+    inflater = new_inflater()
     try:
         for chunk in chunks:
             for start in range(0, len(chunk), _MORSEL):
                 morsel = chunk[start : start + _MORSEL]
-                inflated = inflater.decompress(morsel)  # type: ignore[attr-defined]
-                if inflated:  # an empty chunk would look like the end to who asks for the first
-                    yield inflated
+                while morsel:
+                    if inflater.eof:  # several files in one, as parallel compressors write them
+                        inflater = new_inflater()
+                    inflated = inflater.decompress(morsel)
+                    morsel = inflater.unused_data if inflater.eof else b""
+                    if inflated:  # an empty chunk would look like the end to who asks for the first
+                        yield inflated
     except error_class as error:
         raise BackupInvalidError(f"The compressed stream is damaged: {error}.") from error
-    if not inflater.eof:  # type: ignore[attr-defined]
+    if not inflater.eof:
         raise BackupInvalidError("The compressed stream ends too early: the file is truncated.")

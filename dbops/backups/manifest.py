@@ -18,7 +18,8 @@ from dbops.exceptions import BackupInvalidError
 from dbops.postgres.fingerprint import Fingerprint
 
 SUFFIX = ".metadata"
-FORMAT = "skinspire-backup-1"
+FORMAT = "skinspire-backup-2"
+_READABLE = ("skinspire-backup-1", FORMAT)
 MAX_BYTES = 64 << 20
 """A manifest larger than this is not read: ten thousand tables take about one megabyte."""
 
@@ -46,7 +47,25 @@ class Manifest:
     actor: str
     operation: str
     excluded: Sequence[str] = ()
-    """pg_dump's options that left something out; such a backup is partial."""
+    """What was left out: pg_dump's options, or ``--rows-of=TABLE``, beside whose rows there are
+    only definitions. Such a backup is partial."""
+    encryption: str = ""
+    """``age``, ``gpg`` or "". What follows came with the format's second version."""
+    tool: str = ""
+    """pg_dump as it calls itself: ``pg_dump (PostgreSQL) 18.4``."""
+    database_size: int = 0
+    """Bytes on the server."""
+    properties: Mapping[str, Any] | None = None
+    """What pg_dump leaves out: the database's own encoding, locale, owner, grants, settings,
+    comment and connection limit (:class:`~dbops.postgres.databases.DatabaseFacts`)."""
+    extensions: Mapping[str, str] | None = None
+    """{extension: version}."""
+    privileged: Sequence[str] = ()
+    """Entries of the archive that only a superuser can restore."""
+    largest_tables: Mapping[str, int] | None = None
+    """{"schema.table": bytes on the server}, the largest first."""
+    revision: str = ""
+    """The git revision of the code that ran; "" where there is none."""
     format: str = FORMAT
 
     @property
@@ -88,7 +107,7 @@ def decode_manifest(data: bytes, keys: Sequence[bytes], name: str) -> Manifest:
     try:
         content = json.loads(data)
         signature = content.pop("hmac")
-        if content["format"] != FORMAT:
+        if content["format"] not in _READABLE:
             raise BackupInvalidError(f"The manifest of {name} is of an unknown format.")
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise BackupInvalidError(f"The manifest of {name} cannot be read.") from error
@@ -99,6 +118,7 @@ def decode_manifest(data: bytes, keys: Sequence[bytes], name: str) -> Manifest:
         )
     if content["name"] != name:
         raise BackupInvalidError(f"The manifest of {name} describes {content['name']}.")
-    content["excluded"] = tuple(content["excluded"])
+    for name in ("excluded", "privileged"):
+        content[name] = tuple(content.get(name, ()))
     known = {field.name for field in fields(Manifest)}
     return Manifest(**{key: value for key, value in content.items() if key in known})

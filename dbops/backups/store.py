@@ -6,24 +6,33 @@ storage makes an object visible only once its upload is complete, which gives th
 
 from __future__ import annotations
 
+import difflib
 import errno
 import os
-import queue
 import re
-import threading
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import IO, Any, Protocol, runtime_checkable
 
 from dbops.backups.manifest import MAX_BYTES, SUFFIX, Manifest, decode_manifest, encode_manifest
-from dbops.exceptions import BackupInvalidError, BackupNotFoundError, StorageWriteError, UsageError
+from dbops.backups.upload import upload
+from dbops.exceptions import (
+    BackupInvalidError,
+    BackupNotFoundError,
+    StorageReadError,
+    StorageWriteError,
+    UsageError,
+)
 from dbops.postgres.process import CHUNK
 
+PINNED = ".pinned"
+"""Put after a backup's name: the mark that it is never to be deleted."""
 _NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,180}\Z")
 _TEMPORARY = re.compile(r"^\.(?P<operation>[0-9a-f]{12})\.partial\Z")
-_UNSEALED = re.compile(r"-(?P<operation>[0-9a-f]{12})\.dump\.zst\Z")
+_UNSEALED = re.compile(r"-(?P<operation>[0-9a-f]{12})\.dump\.zst(\.age|\.gpg)?\Z")
 
 
 class Storage(Protocol):
@@ -34,37 +43,17 @@ class Storage(Protocol):
     def save(self, name: str, content: Any) -> str: ...
     def delete(self, name: str) -> None: ...
     def listdir(self, path: str) -> tuple[list[str], list[str]]: ...
+    def size(self, name: str) -> int: ...
+    def get_modified_time(self, name: str) -> datetime: ...
 
 
-class _Upload:
-    """The file object a remote storage reads while the dump writes."""
+@runtime_checkable
+class StreamingStorage(Storage, Protocol):
+    """A storage that can do what Django's interface does not offer; ours for S3 does."""
 
-    closed = False
-
-    def __init__(self) -> None:
-        self._queue: queue.Queue[bytes | BaseException | None] = queue.Queue(maxsize=8)
-        self._rest = b""
-        self._ended = False
-
-    def put(self, item: bytes | BaseException | None, timeout: float) -> None:
-        """Raises queue.Full after ``timeout`` seconds."""
-        self._queue.put(item, timeout=timeout)
-
-    def read(self, size: int = -1) -> bytes:
-        while not self._ended and (size < 0 or len(self._rest) < size):
-            item = self._queue.get()
-            if isinstance(item, BaseException):
-                self._ended = True
-                raise StorageWriteError("The upload was abandoned.") from item
-            self._ended = item is None
-            self._rest += item or b""
-        cut = len(self._rest) if size < 0 else size
-        taken, self._rest = self._rest[:cut], self._rest[cut:]
-        return taken
-
-    def chunks(self, chunk_size: int = CHUNK) -> Iterator[bytes]:
-        while chunk := self.read(chunk_size):
-            yield chunk
+    def read_chunks(self, name: str, size: int) -> Iterator[bytes]: ...
+    def unfinished(self) -> list[str]: ...
+    def abandon(self, name: str) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -87,44 +76,38 @@ class BackupStore:
         self._put(name, chunks, operation)
 
     def _put(self, name: str, chunks: Iterable[bytes], operation: str) -> None:
-        if self.storage.exists(name):
-            raise StorageWriteError(f"A backup named {name} exists already.")
-        try:
+        with self._telling(StorageWriteError, "written"):
+            if self.storage.exists(name):
+                raise _exists_already(name)
             if self.directory is None:
                 self._upload(name, chunks)
             else:
                 _write_file(self.directory, name, chunks, operation)
+
+    @contextmanager
+    def _telling(
+        self, kind: type[StorageWriteError | StorageReadError], what_not: str
+    ) -> Iterator[None]:
+        """An error of the storage as one sentence; what else went wrong tells itself."""
+        try:
+            yield
         except OSError as error:
-            raise StorageWriteError(
-                f"The backup storage cannot be written: {error.strerror or error}.",
-                hint="Check free space and permissions of the backup directory.",
+            raise kind(
+                f"The backup storage cannot be {what_not}: {error.strerror or error}.",
+                hint="Check BACKUP_STORAGE_URL and the credentials of the storage."
+                if self.directory is None
+                else "Check free space and permissions of the backup directory.",
             ) from error
 
     def _upload(self, name: str, chunks: Iterable[bytes]) -> None:
-        upload = _Upload()
-        failure: list[BaseException] = []
-
-        def work() -> None:
-            try:
-                self.storage.save(name, upload)
-            except BaseException as error:  # carried to the caller's thread below
-                failure.append(error)
-
-        thread = threading.Thread(target=work, daemon=True)
-        thread.start()
         try:
-            for chunk in chunks:
-                _offer(upload, chunk, thread)
-            _offer(upload, None, thread)
-        except BaseException as error:
-            _offer(upload, error, thread)
-            thread.join()
+            saved = upload(lambda content: self.storage.save(name, content), chunks)
+        except BaseException:
             self.forget(name)  # some storages keep what they had received
             raise
-        thread.join()
-        if failure:
-            self.forget(name)
-            raise StorageWriteError(f"The backup storage failed: {failure[0]}") from failure[0]
+        if saved != name:  # renamed, as another of this name came into being meanwhile
+            self.storage.delete(saved)
+            raise _exists_already(name)
 
     def seal(self, manifest: Manifest) -> None:
         """Write the manifest: from now on the backup exists. Raises StorageWriteError."""
@@ -138,38 +121,69 @@ class BackupStore:
         Raises:
             BackupNotFoundError: there is no such backup.
             BackupInvalidError: its manifest is damaged or forged.
+            StorageReadError: the storage does not let itself be read.
         """
-        check_name(name)
-        if not self.storage.exists(name + SUFFIX) or not self.storage.exists(name):
-            raise BackupNotFoundError(f"There is no backup named {name}.")
-        with self.storage.open(name + SUFFIX) as file:
-            data = file.read(MAX_BYTES + 1)
-        if len(data) > MAX_BYTES:
-            raise BackupInvalidError(f"The manifest of {name} is far too large.")
-        return decode_manifest(data, self.keys, name)
+        if not self.exists(name):
+            raise self.not_found(name)
+        return self._read_manifest(name)
+
+    def _read_manifest(self, name: str) -> Manifest:
+        data = bytearray()
+        with closing(self._chunks(name + SUFFIX, name)) as chunks:
+            for chunk in chunks:
+                data += chunk
+                if len(data) > MAX_BYTES:
+                    raise BackupInvalidError(f"The manifest of {name} is far too large.")
+        return decode_manifest(bytes(data), self.keys, name)
 
     @contextmanager
     def reading(self, name: str) -> Iterator[Iterator[bytes]]:
-        """Chunks of the stored file."""
+        """Chunks of the stored file. They raise BackupNotFoundError and StorageReadError."""
         check_name(name)
-        try:
-            file = self.storage.open(name)
-        except FileNotFoundError as error:
-            raise BackupNotFoundError(f"There is no backup named {name}.") from error
-        with file:
-            yield read_chunks(file)
+        with closing(self._chunks(name, name)) as chunks:
+            yield chunks
+
+    def _chunks(self, file_name: str, backup: str) -> Generator[bytes, None, None]:
+        with self._telling(StorageReadError, "read"):
+            try:
+                if isinstance(self.storage, StreamingStorage):
+                    yield from self.storage.read_chunks(file_name, CHUNK)
+                else:
+                    with self.storage.open(file_name) as file:
+                        yield from read_chunks(file)
+            except FileNotFoundError as error:
+                raise _not_found(backup) from error
 
     def names(self) -> list[str]:
-        """Names that have a manifest, valid or not."""
-        try:
-            entries = self.storage.listdir("")[1]
-        except FileNotFoundError:
-            return []
+        """Names that have a manifest, valid or not. Raises StorageReadError."""
+        entries = self.entries()
         return sorted(
             entry.removesuffix(SUFFIX)
             for entry in entries
             if entry.endswith(SUFFIX) and entry.removesuffix(SUFFIX) in entries
         )
+
+    def entries(self) -> set[str]:
+        """Every file in the storage. Raises StorageReadError."""
+        with self._telling(StorageReadError, "read"):
+            try:
+                return set(self.storage.listdir("")[1])
+            except FileNotFoundError:  # a directory that comes into being with its first backup
+                return set()
+
+    def delete(self, name: str) -> None:
+        """Remove a backup; no error where it is gone already.
+
+        Its archive goes first: a backup needs both, so what an interruption leaves is none, but a
+        small manifest that says whose it is (:meth:`remnants`).
+
+        Raises:
+            StorageWriteError: the storage refuses.
+        """
+        check_name(name)
+        with self._telling(StorageWriteError, "written"):
+            self.storage.delete(name)
+            self.storage.delete(name + SUFFIX)
 
     def forget(self, name: str) -> None:
         """Remove an archive that never got its manifest; a sealed one is left alone.
@@ -182,21 +196,106 @@ class BackupStore:
 
     def leftovers(self) -> dict[str, str]:
         """Files of unfinished backups, archives that never got a manifest among them:
-        {file name: operation id}."""
-        if self.directory is None or not self.directory.is_dir():
-            return {}
-        names = {entry.name for entry in self.directory.iterdir()}
-        found = {
-            name: _TEMPORARY.match(name) or _UNSEALED.search(name)
-            for name in names
-            if name + SUFFIX not in names
-        }
-        return {name: match["operation"] for name, match in found.items() if match}
+        {file name: operation id}. Raises StorageReadError."""
+        names = self.entries()
+        found = {name: _origin(name) for name in names if name + SUFFIX not in names}
+        if isinstance(self.storage, StreamingStorage):
+            with self._telling(StorageReadError, "read"):
+                found |= {
+                    name: _origin(name.removesuffix(SUFFIX)) for name in self.storage.unfinished()
+                }
+        return {name: operation for name, operation in found.items() if operation}
 
     def remove_leftover(self, file_name: str) -> None:
-        """Remove one of :meth:`leftovers`."""
-        if self.directory is not None and file_name in self.leftovers():
-            (self.directory / file_name).unlink(missing_ok=True)
+        """Remove one of :meth:`leftovers`; a sealed backup is left alone.
+
+        Raises:
+            StorageWriteError: the storage refuses.
+        """
+        with self._telling(StorageWriteError, "written"):
+            if isinstance(self.storage, StreamingStorage):
+                self.storage.abandon(file_name)
+            if _origin(file_name) and not self.storage.exists(file_name + SUFFIX):
+                self.storage.delete(file_name)
+
+    def remnants(self) -> list[Manifest]:
+        """Valid manifests without an archive, as a deletion that was interrupted leaves them.
+        Raises StorageReadError."""
+        entries = self.entries()
+        found = []
+        for name in sorted(entry.removesuffix(SUFFIX) for entry in entries):
+            if name + SUFFIX in entries and name not in entries:
+                with suppress(BackupInvalidError, BackupNotFoundError):
+                    found.append(self._read_manifest(name))
+        return found
+
+    def archive_size(self, name: str) -> int:
+        """Bytes of the archive as the storage knows them.
+
+        Raises:
+            BackupNotFoundError: there is none. StorageReadError: the storage cannot be read.
+        """
+        check_name(name)
+        with self._telling(StorageReadError, "read"):
+            try:
+                return self.storage.size(name)
+            except FileNotFoundError as error:
+                raise _not_found(name) from error
+
+    def pin(self, name: str) -> None:
+        """Mark a backup as never to be deleted, in the storage itself: a catalogue can be lost.
+
+        Raises:
+            BackupNotFoundError: there is no such backup. BackupInvalidError: it is none of ours.
+            StorageReadError, StorageWriteError: the storage refuses.
+        """
+        operation = self.read_manifest(name).operation
+        try:
+            self._put(name + PINNED, [b"Not deleted by prune_backups.\n"], operation)
+        except StorageWriteError:
+            if not self.is_pinned(name):
+                raise
+        if not self.exists(name):  # deleted while we wrote
+            self.unpin(name)
+            raise self.not_found(name)
+
+    def unpin(self, name: str) -> None:
+        """Take the mark away. Raises as :meth:`pin`."""
+        if not self.is_pinned(name) and not self.exists(name):
+            raise self.not_found(name)
+        with self._telling(StorageWriteError, "written"):
+            self.storage.delete(name + PINNED)
+
+    def is_pinned(self, name: str) -> bool:
+        """True where the mark lies beside the backup. Raises StorageReadError."""
+        return self.exists(name, PINNED)
+
+    def exists(self, name: str, suffix: str = "") -> bool:
+        """True where the archive is there, or what ``suffix`` puts beside it.
+        Raises StorageReadError."""
+        check_name(name)
+        with self._telling(StorageReadError, "read"):
+            return self.storage.exists(name + suffix)
+
+    def not_found(self, name: str) -> BackupNotFoundError:
+        """The error for a name that does not exist, with the nearest that do."""
+        near = difflib.get_close_matches(name[:200], self.names(), n=3)
+        hint = f"Did you mean {' or '.join(near)}?" if near else ""
+        return BackupNotFoundError(f"There is no backup named {name[:200]}.", hint=hint)
+
+
+def _origin(file_name: str) -> str:
+    """The id of the operation that made it, or ""."""
+    match = _TEMPORARY.match(file_name) or _UNSEALED.search(file_name)
+    return match["operation"] if match else ""
+
+
+def _exists_already(name: str) -> StorageWriteError:
+    return StorageWriteError(f"A backup named {name} exists already.")
+
+
+def _not_found(name: str) -> BackupNotFoundError:
+    return BackupNotFoundError(f"There is no backup named {name}.")
 
 
 def check_name(name: str) -> None:
@@ -211,7 +310,7 @@ def check_name(name: str) -> None:
 
 def check_new_name(name: str) -> None:
     """The same for a name somebody wishes for a new backup. Raises UsageError."""
-    if not _NAME.match(name) or name.endswith(SUFFIX):
+    if not _NAME.match(name) or name.endswith((SUFFIX, PINNED)):
         raise UsageError(
             f"{name[:100]!r} is no name for a backup.",
             hint="Letters, digits, dots, dashes and underscores, 180 at most, no directory.",
@@ -222,16 +321,6 @@ def read_chunks(file: IO[bytes]) -> Iterator[bytes]:
     """A file as chunks."""
     while chunk := file.read(CHUNK):
         yield chunk
-
-
-def _offer(upload: _Upload, item: bytes | BaseException | None, thread: threading.Thread) -> None:
-    # A storage that failed stops reading: do not wait for a place in its queue for ever.
-    while thread.is_alive():
-        try:
-            upload.put(item, timeout=0.2)
-            return
-        except queue.Full:
-            continue
 
 
 def _write_file(directory: Path, name: str, chunks: Iterable[bytes], operation: str) -> None:
@@ -257,7 +346,7 @@ def _publish(temporary: Path, final: Path) -> None:
     try:
         os.link(temporary, final)
     except FileExistsError:
-        raise StorageWriteError(f"A backup named {final.name} exists already.") from None
+        raise _exists_already(final.name) from None
     except OSError as error:
         if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.EMLINK):
             raise

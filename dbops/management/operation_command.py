@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import pwd
 import sys
-from argparse import ArgumentParser
+from argparse import ArgumentParser, ArgumentTypeError
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,6 +18,7 @@ from django.db import Error as DatabaseLayerError
 
 from dbops import conf, policy, runner
 from dbops.exceptions import (
+    BackupNotFoundError,
     ConfirmationError,
     DbopsError,
     OperationCancelled,
@@ -26,13 +27,14 @@ from dbops.exceptions import (
     as_dbops_error,
 )
 from dbops.management.console import Console
-from dbops.models import Operation
+from dbops.models import Backup, Operation
 from dbops.watch import Terminated
 
 EXIT_REFUSED = 1
 EXIT_USAGE = 2
 EXIT_CANCELLED = 130
 EXIT_TERMINATED = 143
+_MOST_JOBS = 64
 
 
 class DbopsCommand(BaseCommand):
@@ -141,6 +143,24 @@ def add_confirm_argument(parser: ArgumentParser) -> None:
     )
 
 
+def add_load_arguments(parser: ArgumentParser) -> None:
+    """What every command that loads a backup takes."""
+    parser.add_argument(
+        "--jobs", metavar="N", type=_positive, help="how many load side by side (default: by CPUs)"
+    )
+    parser.add_argument(
+        "--no-mask",
+        action="store_true",
+        help="let a protected environment's backup onto another one's server as it is",
+    )
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= _MOST_JOBS:
+        raise ArgumentTypeError(f"a number from 1 to {_MOST_JOBS}, not {text!r}")
+    return int(text)
+
+
 def environment_option(options: Mapping[str, Any]) -> str:
     """The environment an option names, or the active one. Raises UnknownEnvironmentError."""
     return conf.resolve_environment(options["env"])
@@ -157,6 +177,17 @@ def named_environment(options: Mapping[str, Any]) -> str | None:
 def operation_json(outcome: runner.Outcome) -> dict[str, Any]:
     """``{"operation": …, "result": …}``."""
     return {"operation": outcome.operation.to_json(), "result": dict(outcome.result)}
+
+
+def latest_backup(environment: str, server_name: str = "") -> str:
+    """The newest whole backup of an environment. Raises BackupNotFoundError."""
+    prefix = f"{server_name}-" if server_name else ""
+    latest = Backup.objects.filter(
+        environment=environment, partial=False, name__startswith=prefix
+    ).first()
+    if latest is None:
+        raise BackupNotFoundError(f"There is no backup of {environment}.")
+    return latest.name
 
 
 def find_operation(operation_id: str) -> Operation:

@@ -9,20 +9,22 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from dbops.backups.codec import Meter, compress
+from dbops.backups.encryption import Keys, encrypt
 from dbops.backups.manifest import Manifest
 from dbops.backups.store import BackupStore, check_new_name
 from dbops.exceptions import BackupInvalidError, OperationCancelled, ToolError
 from dbops.operations.context import OperationContext
 from dbops.operations.guards import Endpoint, check_stamp, inspect_endpoint, require_existing
-from dbops.postgres import archive, catalog
+from dbops.postgres import archive, catalog, roles
 from dbops.postgres.connection import session
-from dbops.postgres.fingerprint import Fingerprint, take_fingerprint
+from dbops.postgres.fingerprint import Fingerprint, standing_still, take_fingerprint
 from dbops.postgres.params import ConnectionParams
 from dbops.postgres.process import Child
 from dbops.postgres.snapshot import Snapshot, exported_snapshot
-from dbops.postgres.tools import find_tool
+from dbops.postgres.tools import find_tool, tool_version
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,13 @@ class BackupRequest:
     """Tables whose rows are left out (django-dbbackup's ``--exclude-tables``)."""
     schemas: tuple[str, ...] = ()
     """Only these schemas; () for all."""
+    rows_of: tuple[str, ...] = ()
+    """All definitions, but only the rows of these tables ("schema.table"); () for all rows."""
+    keys: Keys | None = None
+    """Who can read the backup; None leaves it unencrypted."""
+    checksums: bool = False
+    """Whether the manifest gets a checksum of every table's rows."""
+    revision: str = ""
     pg_bin: Path | None = None
 
 
@@ -53,9 +62,8 @@ class BackupResult:
 @dataclass(frozen=True)
 class _Dumped:
     fingerprint: Fingerprint
-    owners: list[str]
-    grantees: list[str]
-    migrations: list[str]
+    about: dict[str, Any]
+    """Further fields of the manifest."""
 
 
 def backup_database(request: BackupRequest, context: OperationContext) -> BackupResult:
@@ -76,7 +84,11 @@ def backup_database(request: BackupRequest, context: OperationContext) -> Backup
     meter = Meter()
     with exported_snapshot(request.database, application=context.application) as snapshot:
         dumped = _dump(request, context, pg_dump, snapshot, endpoint, name, meter)
-    manifest = _manifest(request, context, endpoint, dumped, name, meter, began)
+        fingerprint = dumped.fingerprint
+        if fingerprint.sequences is not None:
+            still = standing_still(snapshot.connection, fingerprint.sequences)
+            dumped = replace(dumped, fingerprint=replace(fingerprint, sequences=still))
+    manifest = _manifest(request, context, endpoint, pg_dump, dumped, name, meter, began)
     context.step("seal")
     context.begin_commit()
     try:
@@ -104,7 +116,11 @@ def _name(request: BackupRequest, context: OperationContext, began: datetime) ->
     # The operation's id keeps two backups of one second apart.
     prefix = f"{request.server_name}-" if request.server_name else ""
     stem = f"{prefix}{request.environment}-{began:%Y%m%dT%H%M%SZ}-{context.operation_id}"
-    return f"{stem}.dump.zst"
+    return f"{stem}.dump.zst{_suffix(request)}"
+
+
+def _suffix(request: BackupRequest) -> str:
+    return f".{request.keys.kind}" if request.keys else ""
 
 
 def _dump(
@@ -121,7 +137,10 @@ def _dump(
     with (
         ThreadPoolExecutor(1) as pool,
         archive.dump(
-            pg_dump, request.database, snapshot=snapshot.id, options=_options(request)
+            pg_dump,
+            request.database,
+            snapshot=snapshot.id,
+            options=_pg_dump_options(request, snapshot),
         ) as child,
     ):
         # Counting looks through the same snapshot while pg_dump reads, so the two agree.
@@ -130,16 +149,21 @@ def _dump(
         written = False
         try:
             chunks = compress(_dumped_chunks(child, context, total))
+            if request.keys:
+                chunks = encrypt(chunks, request.keys, context.check_cancelled)
             request.store.write(name, meter.watch(chunks), operation=context.operation_id)
             written = True
             return counting.result()
         except BaseException as error:
+            # The count may have failed first, and taken the snapshot with it.
+            first = counting.exception() if counting.done() else None
             given_up.set()
             snapshot.connection.cancel()
             if written:  # else the name may be another backup's
                 request.store.forget(name)
             if isinstance(error, ToolError):
                 _name_locked_tables(request, error)
+                raise first or error from error
             raise
 
 
@@ -179,17 +203,32 @@ def _look(
             raise OperationCancelled("The dump has ended; counting on would be in vain.")
 
     connection = snapshot.connection
-    fingerprint = take_fingerprint(connection, poll)
-    tables = {
+    fingerprint = take_fingerprint(connection, poll, checksums=request.checksums)
+    return _Dumped(
+        _of_what_is_dumped(fingerprint, request),
+        {
+            "owners": roles.owners(connection),
+            "grantees": roles.grantees(connection),
+            "migrations": catalog.applied_migrations(connection),
+            "extensions": catalog.extension_versions(connection),
+            "privileged": roles.privileged_objects(connection),
+            "largest_tables": catalog.largest_tables(connection),
+        },
+    )
+
+
+def _of_what_is_dumped(fingerprint: Fingerprint, request: BackupRequest) -> Fingerprint:
+    """A partial backup is described by its tables alone."""
+    if not _options(request):
+        return fingerprint
+    chosen = {
         table: 0 if _matches(table, request.without_rows_of) else rows
         for table, rows in fingerprint.tables.items()
-        if not request.schemas or table.split(".")[0] in request.schemas
+        if (not request.schemas or table.split(".")[0] in request.schemas)
+        and (not request.rows_of or table in request.rows_of)
     }
-    return _Dumped(
-        replace(fingerprint, tables=tables),
-        catalog.owners(connection),
-        catalog.grantees(connection),
-        catalog.applied_migrations(connection),
+    return replace(
+        fingerprint, tables=chosen, objects=None, sequences=None, grants_digest=None, checksums=None
     )
 
 
@@ -203,18 +242,33 @@ def _matches(table: str, patterns: tuple[str, ...]) -> bool:
 
 def _options(request: BackupRequest) -> tuple[str, ...]:
     excluded = tuple(f"--exclude-table-data={pattern}" for pattern in request.without_rows_of)
-    return excluded + tuple(f"--schema={schema}" for schema in request.schemas)
+    chosen = tuple(f"--schema={archive.pattern(schema)}" for schema in request.schemas)
+    rows_of = tuple(f"--rows-of={table}" for table in request.rows_of)
+    return excluded + chosen + rows_of
+
+
+def _pg_dump_options(request: BackupRequest, snapshot: Snapshot) -> tuple[str, ...]:
+    options = [option for option in _options(request) if not option.startswith("--rows-of")]
+    if request.rows_of:
+        options += [
+            f"--exclude-table-data={archive.pattern(table.schema, table.name)}"
+            for table in catalog.tables(snapshot.connection)
+            if table.label not in request.rows_of
+        ]
+    return tuple(options)
 
 
 def _manifest(
     request: BackupRequest,
     context: OperationContext,
     endpoint: Endpoint,
+    pg_dump: Path,
     dumped: _Dumped,
     name: str,
     meter: Meter,
     began: datetime,
 ) -> Manifest:
+    database = require_existing(endpoint)
     return Manifest(
         name=name,
         environment=request.environment,
@@ -223,15 +277,18 @@ def _manifest(
         seconds=round((datetime.now(UTC) - began).total_seconds(), 3),
         size=meter.size,
         sha256=meter.sha256,
-        encrypted=False,
+        encrypted=request.keys is not None,
+        encryption=request.keys.kind if request.keys else "",
         server_version=endpoint.server.version,
         server_major=endpoint.server.major,
         dump_version=endpoint.server.major,
+        tool=tool_version(pg_dump),
+        database_size=database.size,
+        properties=database.to_json(),
         fingerprint=dumped.fingerprint.to_json(),
-        owners=dumped.owners,
-        grantees=dumped.grantees,
-        migrations=dumped.migrations,
         actor=context.actor,
         operation=context.operation_id,
         excluded=_options(request),
+        revision=request.revision,
+        **dumped.about,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dbops.exceptions import (
@@ -31,7 +31,7 @@ from dbops.operations.replacement import (
     settle,
     swap_in,
 )
-from dbops.postgres import archive, catalog, triggers
+from dbops.postgres import archive, catalog, roles, triggers
 from dbops.postgres.connection import session
 from dbops.postgres.databases import (
     MAINTENANCE,
@@ -40,7 +40,7 @@ from dbops.postgres.databases import (
     drop_database,
     session_count,
 )
-from dbops.postgres.fingerprint import Fingerprint, take_fingerprint
+from dbops.postgres.fingerprint import Fingerprint, standing_still, take_fingerprint
 from dbops.postgres.params import ConnectionParams
 from dbops.postgres.process import Child
 from dbops.postgres.snapshot import exported_snapshot
@@ -183,7 +183,7 @@ def _may_clone(source: Endpoint) -> bool:
     if source.server.superuser or source.database is None:
         return source.server.superuser
     with session(source.params.with_database(MAINTENANCE)) as control:
-        return catalog.may_act_as(control, [source.database.owner])
+        return roles.may_act_as(control, [source.database.owner])
 
 
 def _copy_by_files(
@@ -241,11 +241,13 @@ def _copy_by_dump(
     with exported_snapshot(request.source, application=context.application) as snapshot:
         look = snapshot.connection
         expected = take_fingerprint(look, context.check_cancelled)
-        owners, grantees = catalog.owners(look), catalog.grantees(look)
+        before = expected.sequences or {}
+        owners, grantees = roles.owners(look), roles.grantees(look)
         with session(replacement.maintenance) as control:
             require_available(control, extensions=expected.extensions, grantees=grantees)
             options = owner_options(control, owners, context)
         _pipe(request, plan, replacement, context, snapshot.id, options)
+        expected = replace(expected, sequences=standing_still(look, before))
     settle(replacement, context)
     proven = prove(replacement, expected, context)
     _require_triggers_carried(expected, proven)

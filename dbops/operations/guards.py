@@ -5,17 +5,25 @@ Everything that is wrong is collected and named at once, before anything is touc
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
-from dbops.exceptions import PreflightError, PrivilegeError, StampError, VersionMismatchError
-from dbops.postgres import catalog
+from dbops.exceptions import (
+    DbopsError,
+    PreflightError,
+    PrivilegeError,
+    SpaceError,
+    StampError,
+    VersionMismatchError,
+)
+from dbops.postgres import catalog, roles
 from dbops.postgres.connection import Connection, session
 from dbops.postgres.databases import (
     MAINTENANCE,
     DatabaseFacts,
     ServerFacts,
     database_facts,
+    free_space,
     server_facts,
 )
 from dbops.postgres.params import ConnectionParams
@@ -90,11 +98,11 @@ def require_can_replace(endpoint: Endpoint) -> None:
     if not endpoint.server.can_create_databases:
         raise PrivilegeError(
             f"Role {role} may not create databases, so nothing can be built aside.",
-            hint=f"As a superuser, once: ALTER ROLE {role} CREATEDB",
+            hint=f"As a superuser, once: ALTER ROLE {role} CREATEDB. Or restore with --in-place.",
         )
     with session(endpoint.params.with_database(MAINTENANCE)) as control:
         owner = endpoint.database.owner if endpoint.database else role
-        if not endpoint.server.superuser and not catalog.may_act_as(control, [owner]):
+        if not endpoint.server.superuser and not roles.may_act_as(control, [owner]):
             raise PrivilegeError(
                 f"{endpoint.params.database} is owned by {owner}, for whom {role} may not act.",
                 hint=f"As a superuser, once: GRANT {owner} TO {role}",
@@ -114,12 +122,92 @@ def require_not_newer(what: str, major: int, server: ServerFacts) -> None:
 def require_available(
     connection: Connection, *, extensions: Iterable[str], grantees: list[str]
 ) -> None:
-    """Refuse where the target server lacks an extension or a role. Raises PreflightError."""
-    missing = sorted(set(extensions) - catalog.available_extensions(connection))
-    roles = catalog.missing_roles(connection, grantees)
-    problems = [f"extension {name}" for name in missing] + [f"role {name}" for name in roles]
-    if problems:
-        raise PreflightError(
-            "The target server lacks what this needs: " + ", ".join(problems) + ".",
-            hint="Install the extensions and CREATE ROLE the roles there, then run it again.",
-        )
+    """Refuse where the target server lacks an extension or a role.
+
+    Raises:
+        PreflightError, PrivilegeError: what is missing is named.
+    """
+    problems = Preflight()
+    problems.require_extensions(connection, list(extensions))
+    problems.require_roles(connection, [], grantees)
+    problems.check()
+
+
+class Preflight:
+    """What is in the way of an operation, collected, so that all of it is named at once."""
+
+    def __init__(self) -> None:
+        self._found: list[DbopsError] = []
+
+    def add(self, error: DbopsError) -> None:
+        """One more thing that is in the way."""
+        self._found.append(error)
+
+    def check(self) -> None:
+        """Raise what was found: the error itself, or one PreflightError for several."""
+        if len(self._found) == 1:
+            raise self._found[0]
+        if self._found:
+            hints = dict.fromkeys(error.hint for error in self._found if error.hint)
+            raise PreflightError(" ".join(map(str, self._found)), hint=" ".join(hints))
+
+    def require_not_newer(self, what: str, major: int, server: ServerFacts) -> None:
+        """See :func:`require_not_newer`."""
+        try:
+            require_not_newer(what, major, server)
+        except VersionMismatchError as error:
+            self.add(error)
+
+    def require_extensions(self, connection: Connection, names: Collection[str]) -> None:
+        """Those the server lacks, or lets only a superuser install."""
+        known = catalog.available_extensions(connection)
+        missing = sorted(set(names) - known.keys())
+        forbidden = sorted(name for name in names if known.get(name) is False)
+        if missing:
+            self.add(PreflightError(
+                f"The target server lacks extension {', '.join(missing)}.",
+                hint="Install the extensions on the server, then run it again.",
+            ))  # fmt: skip
+        if forbidden:
+            self.add(PrivilegeError(
+                f"Only a superuser may install extension {', '.join(forbidden)}.",
+                hint="Let a superuser restore it, or make the extension trusted on the server.",
+            ))  # fmt: skip
+
+    def require_roles(self, connection: Connection, owners: list[str], grantees: list[str]) -> None:
+        """Roles that own, or were granted, something and are missing; and owners for whom the
+        connecting role may not act."""
+        missing = roles.missing_roles(connection, sorted({*owners, *grantees}))
+        foreign = [
+            name
+            for name in owners
+            if name not in missing and not roles.may_act_as(connection, [name])
+        ]
+        if missing:
+            self.add(PreflightError(
+                f"The target server lacks role {', '.join(missing)}.",
+                hint="CREATE ROLE them there; or --no-owner: everything then belongs to the "
+                "connecting role, and what was granted to missing roles is left out.",
+            ))  # fmt: skip
+        if foreign:
+            self.add(PrivilegeError(
+                f"The connecting role may not make objects of {', '.join(foreign)}.",
+                hint=f"GRANT {', '.join(foreign)} TO the connecting role; or --no-owner: "
+                f"everything then belongs to the connecting role.",
+            ))  # fmt: skip
+
+    def require_space(self, server: ServerFacts, needed: int) -> None:
+        """Room for ``needed`` bytes in the server's data directory, where it lies on this machine
+        and may be looked at."""
+        free = free_space(server)
+        if free is not None and needed > free:
+            self.add(SpaceError(
+                f"The restored database needs about {_mebibytes(needed)}; the server's disk has "
+                f"{_mebibytes(free)} free.",
+                hint="Make room there: operations sweep drops databases kept for an undo that "
+                "have expired.",
+            ))  # fmt: skip
+
+
+def _mebibytes(size: int) -> str:
+    return f"{size / (1 << 20):,.0f} MiB"

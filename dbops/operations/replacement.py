@@ -10,10 +10,11 @@ from typing import Any
 from dbops.exceptions import DbopsError, ProofError
 from dbops.operations.context import OperationContext
 from dbops.operations.guards import Endpoint
-from dbops.postgres import catalog
+from dbops.postgres import roles
 from dbops.postgres.connection import Connection, fetch_all_polled, session
 from dbops.postgres.databases import (
     MAINTENANCE,
+    DatabaseFacts,
     carry_over,
     create_database,
     drop_database,
@@ -38,15 +39,17 @@ class Replacement:
     target: Endpoint
     incoming: ConnectionParams
     previous: str
+    like: DatabaseFacts | None = None
+    """What the new database takes its encoding, locale, grants and settings from."""
 
     @property
     def maintenance(self) -> ConnectionParams:
         return self.incoming.with_database(MAINTENANCE)
 
     def create_empty(self) -> None:
-        """Make the incoming database, with the target's encoding and collation."""
+        """Make the incoming database, with the encoding and collation of ``like``."""
         with session(self.maintenance) as control:
-            create_database(control, self.incoming.database, self.target.database)
+            create_database(control, self.incoming.database, self.like)
 
 
 @dataclass(frozen=True)
@@ -57,15 +60,33 @@ class Swapped:
     previous: str | None
 
 
+@dataclass(frozen=True)
+class ReplacedInPlace:
+    """What was replaced without a swap."""
+
+    rows: int
+    tables: int
+    outage_ms: float
+    saved_as: str | None
+    """The backup that holds what was there before."""
+
+
 @contextmanager
-def building(target: Endpoint, context: OperationContext) -> Iterator[Replacement]:
-    """Name the incoming database, and drop it again if anything fails before the swap."""
+def building(
+    target: Endpoint, context: OperationContext, like: DatabaseFacts | None = None
+) -> Iterator[Replacement]:
+    """Name the incoming database, and drop it again if anything fails before the swap.
+
+    Args:
+        like: what a target that does not exist yet is made like; one that exists keeps its own.
+    """
     name = target.params.database
     incoming = scratch_name(name, "incoming", context.operation_id)
     replacement = Replacement(
         target,
         target.params.with_database(incoming),
         scratch_name(name, "previous", context.operation_id),
+        target.database or like,
     )
     try:
         yield replacement
@@ -101,7 +122,19 @@ def prove(
     """
     context.step("prove")
     with session(replacement.incoming, application=context.application) as connection:
-        actual = take_fingerprint(connection, context.check_cancelled)
+        actual = take_fingerprint(
+            connection,
+            context.check_cancelled,
+            checksums=expected is not None and expected.checksums is not None,
+        )
+    require_equal(expected, actual, context)
+    return actual
+
+
+def require_equal(
+    expected: Fingerprint | None, actual: Fingerprint, context: OperationContext
+) -> None:
+    """Raise ProofError where they differ; of a dump made elsewhere, tell what is flawed."""
     found = differences(expected or replace(actual, **_NO_FLAWS), actual)
     if expected is None:
         for flaw in found:
@@ -111,7 +144,6 @@ def prove(
         raise ProofError(
             f"What was loaded does not equal its source: {'; '.join(found[:3])}{more}."
         )
-    return actual
 
 
 def swap_in(replacement: Replacement, context: OperationContext) -> Swapped:
@@ -120,8 +152,8 @@ def swap_in(replacement: Replacement, context: OperationContext) -> Swapped:
     target, existing = replacement.target, replacement.target.database
     name = target.params.database
     with session(replacement.maintenance) as control:
-        if existing is not None:
-            carry_over(control, existing, replacement.incoming.database)
+        if replacement.like is not None:
+            carry_over(control, replacement.like, replacement.incoming.database)
     context.begin_commit()
     previous = replacement.previous if existing else None
     outage = swap_databases(
@@ -158,7 +190,7 @@ def owner_options(
     control: Connection, owners: list[str], context: OperationContext
 ) -> tuple[str, ...]:
     """``--no-owner`` for pg_restore where the connecting role may not act for every owner."""
-    if catalog.may_act_as(control, owners):
+    if roles.may_act_as(control, owners):
         return ()
     context.log(f"Objects will belong to the connecting role, not to {', '.join(owners)}")
     return ("--no-owner",)

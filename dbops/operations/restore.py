@@ -2,62 +2,54 @@
 
 from __future__ import annotations
 
-import io
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import IO
 
-from dbops.backups.codec import Meter, decompress
+from dbops.backups.earlier import is_earlier_backup
+from dbops.backups.encryption import Keys
 from dbops.backups.manifest import Manifest
-from dbops.backups.store import BackupStore, read_chunks
-from dbops.exceptions import (
-    BackupInvalidError,
-    BackupNotFoundError,
-    DbopsError,
-    ForeignDumpError,
-)
+from dbops.backups.store import BackupStore
+from dbops.exceptions import BackupInvalidError, DbopsError, PreflightError, UsageError
 from dbops.operations.context import OperationContext
+from dbops.operations.foreign_source import foreign_file, stored_dump
 from dbops.operations.guards import (
     Endpoint,
+    Preflight,
     check_stamp,
     inspect_endpoint,
-    require_available,
     require_can_replace,
-    require_not_newer,
 )
-from dbops.operations.replacement import (
-    Replacement,
-    building,
-    owner_options,
-    prove,
-    settle,
-    swap_in,
-)
-from dbops.postgres import archive
-from dbops.postgres.connection import execute, session
-from dbops.postgres.databases import MAINTENANCE, touched_shared_catalogs
-from dbops.postgres.fingerprint import Fingerprint
+from dbops.operations.replacement import building, prove, settle, swap_in
+from dbops.operations.restore_in_place import restore_in_place
+from dbops.operations.restore_objects import Chosen, Save, restore_objects
+from dbops.operations.restore_source import BackupSource, LoadOptions, Source
+from dbops.postgres.databases import DatabaseFacts, portable
 from dbops.postgres.params import ConnectionParams
-from dbops.postgres.process import CHUNK
-from dbops.postgres.script import check_script, load_script, open_script
-from dbops.postgres.tools import find_tool
-
-_PUBLIC = "SELECT set_config('search_path', 'public, pg_catalog', false)"
 
 
 @dataclass(frozen=True)
 class RestoreRequest:
-    """What to restore and where to: either ``name`` or ``path``."""
+    """What to restore, where to, and how much of it: either ``name`` or ``path``."""
 
     database: ConnectionParams
     environment: str
     store: BackupStore
+    save: Save
+    """How what is replaced without a swap is backed up before: nothing else keeps it."""
     name: str = ""
     """A backup in the store; its manifest must be valid."""
     path: Path | None = None
-    """A dump made elsewhere: pg_dump's custom archive or plain SQL, also compressed."""
-    pg_bin: Path | None = None
+    """A dump made elsewhere, in any of pg_dump's formats, also compressed or encrypted."""
+    keys: Keys = field(default_factory=Keys)
+    load: LoadOptions = field(default_factory=LoadOptions)
+    fresh: bool = False
+    """``database`` must not exist yet."""
+    tables: tuple[str, ...] = ()
+    """Only these tables ("schema.table") are replaced, in one transaction; () for everything."""
+    schemas: tuple[str, ...] = ()
+    """Only these schemas are, likewise."""
+    in_place: bool = False
+    """Everything is replaced in one transaction: for a role that may not create databases."""
 
 
 @dataclass(frozen=True)
@@ -70,184 +62,124 @@ class RestoreResult:
     rows: int
     tables: int
     outage_ms: float
+    saved_as: str | None = None
+    """The backup that holds what was replaced in place."""
 
 
 def restore_database(request: RestoreRequest, context: OperationContext) -> RestoreResult:
-    """Verify the source, load it beside the target, prove it, and only then swap.
+    """Look at source and target, load the source beside the target, prove it, and only then swap.
 
     Raises:
-        BackupInvalidError, BackupNotFoundError, ForeignDumpError: the source is refused.
-        StampError, PrivilegeError, PreflightError, VersionMismatchError: the target is.
+        BackupInvalidError, BackupNotFoundError, ForeignDumpError, KeyMismatchError: the source is
+            refused.
+        StampError, PrivilegeError, PreflightError, SpaceError, VersionMismatchError: the target.
         ToolError, ProofError: what was loaded is not what it should be. The target is as it was.
     """
+    context.step("preflight")
+    _check_request(request)
     endpoint = inspect_endpoint(request.database, request.environment)
     check_stamp(endpoint, writing=True)
-    require_can_replace(endpoint)
-    if request.path is None:
-        return _restore_backup(request, context, endpoint)
-    if not request.path.is_file():
-        raise BackupNotFoundError(f"There is no file {request.path}.", hint="Check the path.")
-    if _is_archive(request.path):
-        return _restore_foreign_archive(request, context, endpoint, request.path)
-    script = request.path
-    return _restore_script(request, context, endpoint, script, lambda: open_script(script))
-
-
-def _restore_backup(
-    request: RestoreRequest, context: OperationContext, endpoint: Endpoint
-) -> RestoreResult:
-    manifest = request.store.read_manifest(request.name)
-    if manifest.excluded:
-        raise BackupInvalidError(
-            f"{manifest.name} is partial ({' '.join(manifest.excluded)}): it cannot take the "
-            f"place of a whole database."
-        )
-    require_not_newer(manifest.name, manifest.server_major, endpoint.server)
-    verify_checksum(request.store, manifest, context)
-    with session(request.database.with_database(MAINTENANCE)) as control:
-        require_available(
-            control, extensions=manifest.content.extensions, grantees=list(manifest.grantees)
-        )
-        options = owner_options(control, list(manifest.owners), context)
-    meter = Meter()
-    with building(endpoint, context) as replacement:
-        with request.store.reading(manifest.name) as chunks:
-            watched = _watched(meter.watch(chunks), context, manifest.size)
-            _load_archive(request, replacement, context, watched, options)
-        if meter.sha256 != manifest.sha256:
-            raise BackupInvalidError(f"{manifest.name} changed while it was read.")
-        return _finish(replacement, context, manifest.name, manifest.content)
-
-
-def verify_checksum(store: BackupStore, manifest: Manifest, context: OperationContext) -> None:
-    """Read the whole file and compare size and sha256 with the manifest.
-
-    Raises:
-        BackupInvalidError: truncated or altered.
-    """
-    meter = Meter()
-    with store.reading(manifest.name) as chunks:
-        for _ in meter.watch(chunks):
-            context.step("verify", meter.size, manifest.size)
-    if meter.size != manifest.size:
-        raise BackupInvalidError(
-            f"{manifest.name} holds {meter.size} of {manifest.size} bytes: it is truncated "
-            f"or was replaced."
-        )
-    if meter.sha256 != manifest.sha256:
-        raise BackupInvalidError(f"{manifest.name} is damaged: its checksum does not match.")
-
-
-def _watched(chunks: Iterator[bytes], context: OperationContext, total: int) -> Iterator[bytes]:
-    done = 0
-    for chunk in chunks:
-        done += len(chunk)
-        context.step("load", done, total)
-        yield chunk
-
-
-def _load_archive(
-    request: RestoreRequest,
-    replacement: Replacement,
-    context: OperationContext,
-    chunks: Iterator[bytes],
-    options: tuple[str, ...],
-) -> None:
-    pg_restore = find_tool("pg_restore", replacement.target.server.major, request.pg_bin)
-    context.step("create")
-    replacement.create_empty()
-    archive.restore(
-        pg_restore,
-        replacement.incoming,
-        decompress(chunks),
-        poll=context.check_cancelled,
-        options=options,
+    source = open_source(request, context)
+    problems = Preflight()
+    _look_at_target(request, endpoint, problems)
+    problems.require_space(endpoint.server, source.size)
+    source.look(endpoint, problems)
+    problems.check()
+    if request.tables or request.schemas:
+        chosen = Chosen(request.tables, request.schemas)
+        pg_bin = request.load.pg_bin
+        replaced = restore_objects(endpoint, source, chosen, request.save, pg_bin, context)
+    elif request.in_place:
+        replaced = restore_in_place(endpoint, source, lambda: request.save(()), context)
+    else:
+        return _restore_whole(endpoint, source, context)
+    return RestoreResult(
+        source=source.name,
+        database=request.database.database,
+        previous=None,
+        rows=replaced.rows,
+        tables=replaced.tables,
+        outage_ms=round(replaced.outage_ms, 1),
+        saved_as=replaced.saved_as,
     )
 
 
-def _is_archive(path: Path) -> bool:
-    return next(_inflated(path), b"").startswith(archive.MAGIC)
+def _check_request(request: RestoreRequest) -> None:
+    partly = bool(request.tables or request.schemas)
+    if request.tables and request.schemas:
+        raise UsageError("--table and --schema exclude each other.")
+    if request.fresh and (partly or request.in_place):
+        raise UsageError("--into makes a whole new database: no --table, --schema, --in-place.")
+    if partly and request.in_place:
+        raise UsageError("--in-place replaces everything: no --table, no --schema.")
 
 
-def _inflated(path: Path) -> Iterator[bytes]:
-    with path.open("rb") as file:
-        yield from decompress(read_chunks(file))
-
-
-def _restore_foreign_archive(
-    request: RestoreRequest, context: OperationContext, endpoint: Endpoint, path: Path
-) -> RestoreResult:
-    pg_restore = find_tool("pg_restore", endpoint.server.major, request.pg_bin)
-    facts = archive.read_contents(pg_restore, _inflated(path), context.check_cancelled)
-    require_not_newer(path.name, facts.server_major, endpoint.server)
-    with session(request.database.with_database(MAINTENANCE)) as control:
-        require_available(control, extensions=facts.extensions, grantees=[])
-
-    def as_script() -> IO[bytes]:
-        script = archive.ArchiveScript(pg_restore, _inflated(path), context.check_cancelled)
-        return io.BufferedReader(script, CHUNK)
-
-    return _restore_script(request, context, endpoint, path, as_script)
-
-
-def _restore_script(
-    request: RestoreRequest,
-    context: OperationContext,
-    endpoint: Endpoint,
-    path: Path,
-    open_stream: Callable[[], IO[bytes]],
-) -> RestoreResult:
-    if endpoint.server.superuser:
-        raise ForeignDumpError(
-            f"{path.name} was made elsewhere and is not run by a superuser, who may do anything "
-            f"on the server.",
-            hint="Connect as an ordinary role that owns the database and has CREATEDB.",
+def open_source(request: RestoreRequest, context: OperationContext) -> Source:
+    """What the request names. Raises BackupNotFoundError, BackupInvalidError, ForeignDumpError."""
+    if request.path is not None:
+        return foreign_file(request.path, request.keys, request.load, context)
+    if is_earlier_backup(request.store, request.name):
+        context.log(f"{request.name} bears no signature: it is read before it runs")
+        return stored_dump(request.store, request.name, request.keys, request.load, context)
+    manifest = request.store.read_manifest(request.name)
+    if manifest.excluded and not _covered(request, manifest):
+        raise BackupInvalidError(
+            f"{manifest.name} is partial ({' '.join(manifest.excluded)}): it cannot take the "
+            f"place of a whole database.",
+            hint="Tables whose rows it holds are restored from it by --table.",
         )
-    context.step("check")
-    check_script(open_stream, path.name, poll=context.check_cancelled)
-    with building(endpoint, context) as replacement:
+    return BackupSource(request.store, manifest, request.keys, request.load, context)
+
+
+def _covered(request: RestoreRequest, manifest: Manifest) -> bool:
+    """Whether a partial backup holds all that is asked of it: tables, their rows included."""
+    rows_only = all(option.startswith("--rows-of=") for option in manifest.excluded)
+    held = manifest.content.tables.keys()
+    return rows_only and bool(request.tables) and set(request.tables) <= held
+
+
+def _look_at_target(request: RestoreRequest, endpoint: Endpoint, problems: Preflight) -> None:
+    name = request.database.database
+    if request.fresh and endpoint.database is not None:
+        raise PreflightError(
+            f"There is a database {name} already.", hint="--into takes the name of a new one."
+        )
+    if (request.tables or request.schemas or request.in_place) and endpoint.database is None:
+        raise PreflightError(
+            f"The {request.environment} database {name} does not exist.",
+            hint="Restore it whole: without --table, --schema and --in-place",
+        )
+    if not request.in_place:
+        try:
+            require_can_replace(endpoint)
+        except DbopsError as error:
+            problems.add(error)
+
+
+def _restore_whole(endpoint: Endpoint, source: Source, context: OperationContext) -> RestoreResult:
+    with building(endpoint, context, _like(source, endpoint)) as replacement:
         context.step("create")
         replacement.create_empty()
-        context.step("load")
-        with (
-            session(replacement.incoming, application=context.application) as connection,
-            open_stream() as stream,
-        ):
-            # Hand-written scripts expect what psql gives them; pg_dump's set their own path first.
-            execute(connection, _PUBLIC)
-            connection.autocommit = False
-            load_script(
-                stream,
-                connection,
-                server_major=endpoint.server.major,
-                poll=context.check_cancelled,
-                name=path.name,
-            )
-            if touched := touched_shared_catalogs(connection):
-                raise ForeignDumpError(
-                    f"{path.name} would have changed roles or other databases of the server "
-                    f"({', '.join(touched)})."
-                )
-            connection.commit()
-        return _finish(replacement, context, path.name, None)
-
-
-def _finish(
-    replacement: Replacement,
-    context: OperationContext,
-    source: str,
-    expected: Fingerprint | None,
-) -> RestoreResult:
-    settle(replacement, context)
-    proven = prove(replacement, expected, context)
-    if expected and proven.trigger_digest != expected.trigger_digest:
-        raise DbopsError(f"The triggers of {source} did not arrive as they were.")
-    swapped = swap_in(replacement, context)
+        source.load(replacement.incoming)
+        settle(replacement, context)
+        expected = source.expected
+        proven = prove(replacement, expected, context)
+        if expected and proven.trigger_digest != expected.trigger_digest:
+            raise DbopsError(f"The triggers of {source.name} did not arrive as they were.")
+        swapped = swap_in(replacement, context)
     return RestoreResult(
-        source=source,
+        source=source.name,
         database=replacement.target.params.database,
         previous=swapped.previous,
         rows=proven.rows,
         tables=len(proven.tables),
         outage_ms=round(swapped.outage_ms, 1),
     )
+
+
+def _like(source: Source, endpoint: Endpoint) -> DatabaseFacts | None:
+    """What a database that is gone, or new, takes its own properties from."""
+    if isinstance(source, BackupSource) and source.manifest.properties is not None:
+        facts = DatabaseFacts.from_json(source.manifest.properties)
+        return replace(portable(facts, endpoint.server.role), name=endpoint.params.database)
+    return None

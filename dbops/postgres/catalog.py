@@ -6,11 +6,22 @@ from dataclasses import dataclass
 
 from psycopg2 import sql
 
-from dbops.postgres.connection import Connection, fetch_all, fetch_all_polled, fetch_value
+from dbops.postgres.connection import (
+    Connection,
+    execute,
+    fetch_all,
+    fetch_all_polled,
+    fetch_value,
+)
 from dbops.postgres.process import Poll
 
-_USER_SCHEMA = "n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', 'skinspire')"
-_NOT_OF_EXTENSION = """NOT EXISTS (SELECT 1 FROM pg_depend e
+USER_SCHEMA = "n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', 'skinspire')"
+# How values are written, where a setting decides it.
+_WRITTEN = {
+    "datestyle": "ISO, YMD", "intervalstyle": "postgres", "timezone": "UTC",
+    "extra_float_digits": "1", "bytea_output": "hex", "xmloption": "content", "lc_monetary": "C",
+}  # fmt: skip
+NOT_OF_EXTENSION = """NOT EXISTS (SELECT 1 FROM pg_depend e
     WHERE e.classid = 'pg_class'::regclass AND e.objid = c.oid AND e.deptype = 'e')"""
 
 
@@ -38,7 +49,7 @@ def tables(connection: Connection) -> list[Table]:
         f"""SELECT n.nspname, c.relname, greatest(c.reltuples, 0)::bigint
               FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
              WHERE c.relkind = 'r' AND c.relpersistence <> 't'
-               AND {_USER_SCHEMA} AND {_NOT_OF_EXTENSION}
+               AND {USER_SCHEMA} AND {NOT_OF_EXTENSION}
              ORDER BY 1, 2""",
     )
     return [Table(schema, name, estimate) for schema, name, estimate in rows]
@@ -53,20 +64,111 @@ def count_rows(connection: Connection, poll: Poll) -> dict[str, int]:
     return counts
 
 
+def checksum_rows(connection: Connection, poll: Poll) -> dict[str, str]:
+    """A checksum over each table's rows, whatever their order: {"schema.table": checksum}.
+
+    The sum of half an MD5 per row. How a value is written depends on settings, which are therefore
+    set; MD5, unlike the server's own hash functions, is the same in every version.
+    """
+    for setting, value in _WRITTEN.items():
+        execute(connection, "SELECT set_config(%s, %s, false)", [setting, value])
+    sums: dict[str, str] = {}
+    for table in tables(connection):
+        statement = sql.SQL(
+            "SELECT coalesce(sum(('x' || left(md5(t::text), 16))::bit(64)::bigint), 0)::text"
+            " FROM ONLY {} t"
+        ).format(table.identifier)
+        sums[table.label] = str(fetch_all_polled(connection, statement, poll)[0][0])
+    return sums
+
+
+def object_counts(connection: Connection) -> dict[str, int]:
+    """How many objects of each kind there are, those of extensions and of our schema left out."""
+    rows = fetch_all(
+        connection,
+        f"""SELECT kind, count(*) FROM (
+               SELECT CASE c.relkind WHEN 'r' THEN 'tables' WHEN 'p' THEN 'partitioned tables'
+                        WHEN 'v' THEN 'views' WHEN 'm' THEN 'materialised views'
+                        WHEN 'f' THEN 'foreign tables' WHEN 'S' THEN 'sequences'
+                        WHEN 'i' THEN 'indexes' WHEN 'I' THEN 'indexes' END,
+                      'pg_class'::regclass, c.oid, c.relnamespace
+                 FROM pg_class c WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S', 'i', 'I')
+                  AND c.relpersistence <> 't'
+               UNION ALL SELECT 'functions', 'pg_proc'::regclass, oid, pronamespace FROM pg_proc
+               UNION ALL SELECT 'types', 'pg_type'::regclass, oid, typnamespace FROM pg_type
+                          WHERE typtype IN ('d', 'e', 'r')
+               UNION ALL SELECT CASE contype WHEN 'f' THEN 'foreign keys' WHEN 'c' THEN 'checks'
+                          ELSE 'keys' END, 'pg_constraint'::regclass, oid, connamespace
+                           FROM pg_constraint WHERE contype IN ('f', 'c', 'p', 'u', 'x')
+               UNION ALL SELECT 'triggers', 'pg_class'::regclass, tgrelid, c.relnamespace
+                           FROM pg_trigger JOIN pg_class c ON c.oid = tgrelid
+                          WHERE NOT tgisinternal
+               UNION ALL SELECT 'policies', 'pg_class'::regclass, polrelid, c.relnamespace
+                           FROM pg_policy JOIN pg_class c ON c.oid = polrelid
+               UNION ALL SELECT 'statistics', 'pg_statistic_ext'::regclass, oid, stxnamespace
+                           FROM pg_statistic_ext
+            ) o (kind, class, id, ns) JOIN pg_namespace n ON n.oid = o.ns
+            WHERE {USER_SCHEMA} AND NOT EXISTS (
+                  SELECT FROM pg_depend e
+                   WHERE e.classid = o.class AND e.objid = o.id AND e.deptype = 'e')
+            GROUP BY 1
+            UNION ALL SELECT 'large objects', count(*) FROM pg_largeobject_metadata
+            UNION ALL SELECT 'event triggers', count(*) FROM pg_event_trigger
+            UNION ALL SELECT 'publications', count(*) FROM pg_publication
+            ORDER BY 1""",
+    )
+    return {kind: int(count) for kind, count in rows if count}
+
+
+def unpopulated_views(connection: Connection) -> list[str]:
+    """Materialised views that hold nothing because they were never refreshed."""
+    rows = fetch_all(
+        connection,
+        f"""SELECT format('%s.%s', n.nspname, c.relname)
+              FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+             WHERE c.relkind = 'm' AND NOT c.relispopulated AND {USER_SCHEMA}""",
+    )
+    return [name for (name,) in rows]
+
+
+def sequence_values(connection: Connection) -> dict[str, int | None]:
+    """The last value of each sequence, None where it was never used: {"schema.sequence": value}."""
+    rows = fetch_all(
+        connection,
+        f"""SELECT format('%s.%s', n.nspname, c.relname), s.last_value
+              FROM pg_sequences s JOIN pg_namespace n ON n.nspname = s.schemaname
+              JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = s.sequencename
+             WHERE {USER_SCHEMA} ORDER BY 1""",
+    )
+    return dict(rows)
+
+
+def largest_tables(connection: Connection, limit: int = 20) -> dict[str, int]:
+    """The largest tables and their bytes, indexes and TOAST included: {"schema.table": bytes}."""
+    rows = fetch_all(
+        connection,
+        f"""SELECT format('%%s.%%s', n.nspname, c.relname), pg_total_relation_size(c.oid) AS bytes
+              FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+             WHERE c.relkind = 'r' AND {USER_SCHEMA} ORDER BY bytes DESC, 1 LIMIT %s""",
+        [limit],
+    )
+    return dict(rows)
+
+
 def is_empty(connection: Connection) -> bool:
     """True where nobody has made a table, view, sequence, type or function yet."""
     found = fetch_value(
         connection,
         f"""SELECT EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-                            WHERE {_USER_SCHEMA} AND {_NOT_OF_EXTENSION})
-                OR EXISTS (SELECT FROM pg_namespace n WHERE {_USER_SCHEMA} AND nspname <> 'public')
+                            WHERE {USER_SCHEMA} AND {NOT_OF_EXTENSION})
+                OR EXISTS (SELECT FROM pg_namespace n WHERE {USER_SCHEMA} AND nspname <> 'public')
                 OR EXISTS (SELECT FROM pg_largeobject_metadata)
                 OR EXISTS (
                    SELECT FROM (SELECT 'pg_proc'::regclass, oid, pronamespace FROM pg_proc UNION ALL
                                 SELECT 'pg_type'::regclass, oid, typnamespace FROM pg_type
                                 ) o (class, id, ns)
                      JOIN pg_namespace n ON n.oid = o.ns
-                    WHERE {_USER_SCHEMA} AND NOT EXISTS (
+                    WHERE {USER_SCHEMA} AND NOT EXISTS (
                           SELECT FROM pg_depend e WHERE e.classid = o.class AND e.objid = o.id
                              AND e.deptype = 'e'))""",
     )
@@ -75,70 +177,27 @@ def is_empty(connection: Connection) -> bool:
 
 def extensions(connection: Connection) -> list[str]:
     """Installed extensions, by name; plpgsql, which every database has, is left out."""
-    rows = fetch_all(
-        connection, "SELECT extname FROM pg_extension WHERE extname <> 'plpgsql' ORDER BY 1"
-    )
-    return [name for (name,) in rows]
+    return list(extension_versions(connection))
 
 
-def available_extensions(connection: Connection) -> set[str]:
-    """Extensions the server could install."""
-    return {name for (name,) in fetch_all(connection, "SELECT name FROM pg_available_extensions")}
-
-
-def owners(connection: Connection) -> list[str]:
-    """Roles that own something a dump of this database would name."""
+def extension_versions(connection: Connection) -> dict[str, str]:
+    """The same with their versions."""
     rows = fetch_all(
         connection,
-        f"""SELECT pg_get_userbyid(o.owner) FROM (
-                SELECT c.relowner AS owner, c.relnamespace AS ns FROM pg_class c
-                UNION SELECT p.proowner, p.pronamespace FROM pg_proc p
-                UNION SELECT t.typowner, t.typnamespace FROM pg_type t
-                UNION SELECT s.nspowner, s.oid FROM pg_namespace s WHERE s.nspname <> 'public'
-            ) o JOIN pg_namespace n ON n.oid = o.ns
-            WHERE {_USER_SCHEMA} GROUP BY 1 ORDER BY 1""",
+        "SELECT extname, extversion FROM pg_extension WHERE extname <> 'plpgsql' ORDER BY 1",
     )
-    return [name for (name,) in rows]
+    return dict(rows)
 
 
-def grantees(connection: Connection) -> list[str]:
-    """Roles to which something in this database is granted, PUBLIC and owners left out."""
+def available_extensions(connection: Connection) -> dict[str, bool]:
+    """Extensions the server could install: {name: True where the connecting role may}."""
     rows = fetch_all(
         connection,
-        """SELECT DISTINCT pg_get_userbyid(a.grantee) FROM (
-               SELECT relacl AS acl, relowner AS owner FROM pg_class
-               UNION ALL SELECT proacl, proowner FROM pg_proc
-               UNION ALL SELECT typacl, typowner FROM pg_type
-               UNION ALL SELECT nspacl, nspowner FROM pg_namespace
-               UNION ALL SELECT defaclacl, defaclrole FROM pg_default_acl
-           ) o, aclexplode(o.acl) a
-           WHERE a.grantee <> 0 AND a.grantee <> o.owner
-             AND pg_get_userbyid(a.grantee) !~ '^pg_' ORDER BY 1""",
+        """SELECT v.name, bool_or(NOT v.superuser OR v.trusted OR r.rolsuper)
+             FROM pg_available_extension_versions v, pg_roles r
+            WHERE r.rolname = current_user GROUP BY 1""",
     )
-    return [name for (name,) in rows]
-
-
-def missing_roles(connection: Connection, names: list[str]) -> list[str]:
-    """Those of ``names`` the server does not know."""
-    rows = fetch_all(
-        connection,
-        "SELECT r FROM unnest(%s::text[]) r WHERE r NOT IN (SELECT rolname FROM pg_roles)",
-        [names],
-    )
-    return [name for (name,) in rows]
-
-
-def may_act_as(connection: Connection, names: list[str]) -> bool:
-    """True where the connecting role can make objects owned by every one of ``names``."""
-    if missing_roles(connection, names):
-        return False
-    return bool(
-        fetch_value(
-            connection,
-            "SELECT coalesce(bool_and(pg_has_role(r, 'USAGE')), true) FROM unnest(%s::name[]) r",
-            [names],
-        )
-    )
+    return dict(rows)
 
 
 def unvalidated_constraints(connection: Connection) -> set[str]:
@@ -148,7 +207,7 @@ def unvalidated_constraints(connection: Connection) -> set[str]:
         f"""SELECT format('%s.%s.%s', n.nspname, c.relname, k.conname)
               FROM pg_constraint k JOIN pg_class c ON c.oid = k.conrelid
               JOIN pg_namespace n ON n.oid = c.relnamespace
-             WHERE NOT k.convalidated AND {_USER_SCHEMA}""",
+             WHERE NOT k.convalidated AND {USER_SCHEMA}""",
     )
     return {name for (name,) in rows}
 
@@ -160,7 +219,7 @@ def invalid_indexes(connection: Connection) -> set[str]:
         f"""SELECT format('%s.%s', n.nspname, c.relname)
               FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
               JOIN pg_namespace n ON n.oid = c.relnamespace
-             WHERE NOT i.indisvalid AND {_USER_SCHEMA}""",
+             WHERE NOT i.indisvalid AND {USER_SCHEMA}""",
     )
     return {name for (name,) in rows}
 
@@ -179,7 +238,7 @@ def sequences_behind(connection: Connection, poll: Poll) -> set[str]:
               JOIN pg_sequence q ON q.seqrelid = s.oid AND q.seqincrement > 0
              WHERE d.classid = 'pg_class'::regclass AND d.deptype IN ('a', 'i')
                AND a.atttypid IN ('int2'::regtype, 'int4'::regtype, 'int8'::regtype)
-               AND {_USER_SCHEMA}""",
+               AND {USER_SCHEMA}""",
     )
     behind = set()
     for schema, table, column, sequence_schema, sequence in rows:

@@ -31,6 +31,8 @@ _OURS = {
     "idle_in_transaction_session_timeout": "0",
     "transaction_timeout": "0",
     "default_transaction_read_only": "off",
+    # Row security that would hide rows is an error, not a smaller count or a smaller backup.
+    "row_security": "off",
 }
 
 

@@ -6,9 +6,11 @@ Functions that take a connection want one to the server's maintenance database (
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from psycopg2 import sql
@@ -51,6 +53,9 @@ class ServerFacts:
     role: str
     superuser: bool
     can_create_databases: bool
+    port: int
+    data_directory: str | None
+    """None where the connecting role may not know it."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +76,22 @@ class DatabaseFacts:
     row: Mapping[str, Any]
     """The catalogue row as the server has it: column names differ between majors."""
 
+    def to_json(self) -> dict[str, Any]:
+        """Plain lists and dictionaries."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> DatabaseFacts:
+        """The inverse of :meth:`to_json`."""
+        grants, settings = content["grants"], content["settings"]
+        return cls(
+            **{
+                **content,
+                "grants": None if grants is None else tuple((g, p, o) for g, p, o in grants),
+                "settings": tuple((role, key, value) for role, key, value in settings),
+            }
+        )
+
 
 def server_facts(connection: Connection) -> ServerFacts:
     """Facts about the server and about whom we connected as."""
@@ -78,12 +99,37 @@ def server_facts(connection: Connection) -> ServerFacts:
         connection,
         """SELECT current_setting('server_version'), current_setting('server_version_num')::int,
                   (SELECT system_identifier::text FROM pg_control_system()),
-                  rolname, rolsuper, rolcreatedb OR rolsuper
+                  rolname, rolsuper, rolcreatedb OR rolsuper, current_setting('port')::int,
+                  CASE WHEN pg_has_role(current_user, 'pg_read_all_settings', 'USAGE')
+                       THEN current_setting('data_directory') END
              FROM pg_roles WHERE rolname = current_user""",
     )
     assert row is not None
-    version, number, identifier, role, superuser, createdb = row
-    return ServerFacts(version.split()[0], number // 10000, identifier, role, superuser, createdb)
+    version, number, *rest = row
+    return ServerFacts(version.split()[0], number // 10000, *rest)
+
+
+def portable(facts: DatabaseFacts, role: str) -> DatabaseFacts:
+    """What of a database's properties another server can give: what hangs on roles stays behind,
+    and the database belongs to ``role``."""
+    settings = tuple(it for it in facts.settings if not it[0])
+    return replace(facts, owner=role, grants=None, settings=settings)
+
+
+def free_space(server: ServerFacts) -> int | None:
+    """Bytes free where the server keeps its data; None where that is another machine, or ours to
+    guess: the directory must hold the very server that listens on that port."""
+    if server.data_directory is None:
+        return None
+    directory = Path(server.data_directory)
+    try:
+        lines = (directory / "postmaster.pid").read_text().splitlines()
+        if lines[3] != str(server.port):
+            return None
+        status = os.statvfs(directory)
+    except (OSError, IndexError):
+        return None
+    return status.f_bavail * status.f_frsize
 
 
 def database_facts(connection: Connection, name: str) -> DatabaseFacts | None:
@@ -191,11 +237,13 @@ def touched_shared_catalogs(connection: Connection) -> list[str]:
 
 
 def create_database(connection: Connection, name: str, like: DatabaseFacts | None) -> None:
-    """An empty database with the encoding and collation of ``like`` (else the server's own)."""
+    """An empty database with the encoding, collation and owner of ``like`` (else the server's own
+    and the connecting role: an owner may make objects in ``public``, others may not)."""
     clauses: list[sql.Composable] = [sql.SQL("TEMPLATE template0")]
     if like is not None:
         clauses.append(sql.SQL("ENCODING {}").format(sql.Literal(like.encoding)))
         clauses += _locale_clauses(like.row)
+        clauses.append(sql.SQL("OWNER {}").format(sql.Identifier(like.owner)))
     else:
         clauses.append(sql.SQL("ENCODING 'UTF8'"))
     execute(

@@ -246,6 +246,8 @@ class EmbeddedServer:
                         role, sql.Literal(known.password)
                     ),
                 )
+            # Where the data lies tells how much room there is for a restore.
+            execute(connection, sql.SQL("GRANT pg_read_all_settings TO {}").format(role))
         with session(self.params(MAINTENANCE)) as connection:
             for name in databases:
                 if not fetch_value(

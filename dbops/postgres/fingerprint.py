@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from dbops.postgres import catalog, triggers
+from dbops.postgres import catalog, roles, triggers
 from dbops.postgres.connection import Connection
 from dbops.postgres.process import Poll
 
@@ -22,6 +22,15 @@ class Fingerprint:
     sequences_behind: frozenset[str]
     extensions: frozenset[str]
     trigger_digest: str
+    objects: Mapping[str, int] | None = None
+    """How many of each kind; None, here and below, in what an earlier version wrote."""
+    unpopulated: frozenset[str] = frozenset()
+    """Materialised views never refreshed."""
+    sequences: Mapping[str, int | None] | None = None
+    """Last values, of those that stood still while the dump was made."""
+    grants_digest: str | None = None
+    checksums: Mapping[str, str] | None = None
+    """Order-independent, per table; only where they were asked for."""
 
     @property
     def rows(self) -> int:
@@ -33,6 +42,7 @@ class Fingerprint:
         return {
             key: sorted(value) if isinstance(value, frozenset) else value
             for key, value in plain.items()
+            if value is not None
         }
 
     @classmethod
@@ -45,7 +55,7 @@ class Fingerprint:
         return cls(**plain)
 
 
-def take_fingerprint(connection: Connection, poll: Poll) -> Fingerprint:
+def take_fingerprint(connection: Connection, poll: Poll, *, checksums: bool = False) -> Fingerprint:
     """Fingerprint of the connected database under the connection's current snapshot."""
     return Fingerprint(
         tables=catalog.count_rows(connection, poll),
@@ -54,7 +64,21 @@ def take_fingerprint(connection: Connection, poll: Poll) -> Fingerprint:
         sequences_behind=frozenset(catalog.sequences_behind(connection, poll)),
         extensions=frozenset(catalog.extensions(connection)),
         trigger_digest=triggers.digest(connection),
+        objects=catalog.object_counts(connection),
+        unpopulated=frozenset(catalog.unpopulated_views(connection)),
+        sequences=catalog.sequence_values(connection),
+        grants_digest=roles.grants_digest(connection),
+        checksums=catalog.checksum_rows(connection, poll) if checksums else None,
     )
+
+
+def standing_still(
+    connection: Connection, before: Mapping[str, int | None]
+) -> dict[str, int | None]:
+    """Those sequences that stand where they stood before: they know no snapshot, so of one that
+    moved during a dump nobody can say what was dumped."""
+    now = catalog.sequence_values(connection)
+    return {name: value for name, value in before.items() if now.get(name) == value}
 
 
 def differences(expected: Fingerprint, actual: Fingerprint) -> list[str]:
@@ -62,17 +86,60 @@ def differences(expected: Fingerprint, actual: Fingerprint) -> list[str]:
 
     Triggers are compared by whoever knows whether they were to be carried or installed anew.
     """
+    return [
+        *row_differences(expected, actual),
+        *structure_differences(expected, actual),
+        *sequence_differences(expected, actual),
+        *checksum_differences(expected, actual),
+    ]
+
+
+def row_differences(expected: Fingerprint, actual: Fingerprint) -> list[str]:
+    """Sentences on tables that hold another number of rows, are missing, or were not expected."""
     found = [
         f"{table} holds {_count(actual.tables.get(table))} instead of {rows} rows"
         for table, rows in sorted(expected.tables.items())
         if actual.tables.get(table) != rows
     ]
-    found += _listed("unexpected table", actual.tables.keys() - expected.tables.keys())
-    found += _listed("constraint not valid", actual.unvalidated - expected.unvalidated)
+    return found + _listed("unexpected table", actual.tables.keys() - expected.tables.keys())
+
+
+def structure_differences(expected: Fingerprint, actual: Fingerprint) -> list[str]:
+    """Sentences on what is missing, or not valid without having been so at the source."""
+    found = _listed("constraint not valid", actual.unvalidated - expected.unvalidated)
     found += _listed("index not valid", actual.invalid_indexes - expected.invalid_indexes)
     found += _listed("sequence behind", actual.sequences_behind - expected.sequences_behind)
     found += _listed("extension missing", expected.extensions - actual.extensions)
+    found += _listed("materialised view empty", actual.unpopulated - expected.unpopulated)
+    if expected.objects is not None:
+        there = actual.objects or {}
+        found += [
+            f"{there.get(kind, 0)} instead of {count} {kind}"
+            for kind, count in expected.objects.items()
+            if there.get(kind, 0) != count
+        ]
     return found
+
+
+def sequence_differences(expected: Fingerprint, actual: Fingerprint) -> list[str]:
+    """Sentences on sequences that stand elsewhere."""
+    there = actual.sequences or {}
+    return [
+        f"sequence {name} stands at {there.get(name)} instead of {value}"
+        for name, value in sorted((expected.sequences or {}).items())
+        if there.get(name) != value
+    ]
+
+
+def checksum_differences(expected: Fingerprint, actual: Fingerprint) -> list[str]:
+    """Sentences on tables whose rows are not the same; [] where none were computed."""
+    if expected.checksums is None or actual.checksums is None:
+        return []
+    return [
+        f"the rows of {table} are not the same"
+        for table, value in sorted(expected.checksums.items())
+        if actual.checksums.get(table) != value
+    ]
 
 
 def _count(rows: int | None) -> str:

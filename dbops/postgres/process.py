@@ -17,7 +17,7 @@ import sys
 import tempfile
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,20 +53,30 @@ def passfile(password: str) -> Iterator[tuple[dict[str, str], tuple[int, ...]]]:
         yield {}, ()
         return
     escaped = password.replace("\\", "\\\\").replace(":", "\\:")
-    line = f"*:*:*:*:{escaped}\n".encode()
+    with memory_file(f"*:*:*:*:{escaped}\n".encode()) as (path, descriptors):
+        yield {"PGPASSFILE": path}, descriptors
+
+
+@contextmanager
+def memory_file(content: bytes) -> Iterator[tuple[str, tuple[int, ...]]]:
+    """A file for a child to read: its path, and the descriptors to pass to the child.
+
+    Where the system has it this is an anonymous memory file; elsewhere a 0600 temporary file.
+    """
     if hasattr(os, "memfd_create"):
-        descriptor = os.memfd_create("pgpass", 0)
+        descriptor = os.memfd_create("skinspire", 0)
         try:
-            os.fchmod(descriptor, 0o600)
-            os.write(descriptor, line)
-            yield {"PGPASSFILE": f"/proc/self/fd/{descriptor}"}, (descriptor,)
+            os.fchmod(descriptor, 0o600)  # libpq takes no password from a file others may read
+            with open(descriptor, "wb", closefd=False) as memory:
+                memory.write(content)
+            yield f"/proc/self/fd/{descriptor}", (descriptor,)
         finally:
             os.close(descriptor)
         return
-    with tempfile.NamedTemporaryFile(prefix="pgpass") as file:  # mkstemp gives 0600
-        file.write(line)
+    with tempfile.NamedTemporaryFile(prefix="skinspire") as file:  # mkstemp gives 0600
+        file.write(content)
         file.flush()
-        yield {"PGPASSFILE": file.name}, ()
+        yield file.name, ()
 
 
 @dataclass(frozen=True)
@@ -103,18 +113,19 @@ class Child:
         environment: Mapping[str, str] | None = None,
         run_as: RunAs | None = None,
         cwd: Path | None = None,
+        descriptors: tuple[int, ...] = (),
     ) -> None:
         self.name = Path(argv[0]).name
         self._stderr: deque[str] = deque(maxlen=_STDERR_LINES)
         password = params.password if params else ""
-        with passfile(password) as (password_environment, descriptors):
+        with passfile(password) as (password_environment, passed):
             self._process = subprocess.Popen(
                 [str(argument) for argument in argv],
                 stdin=stdin,
                 stdout=stdout,
                 stderr=subprocess.PIPE,
                 env=_child_environment(params) | password_environment | dict(environment or {}),
-                pass_fds=descriptors,
+                pass_fds=(*passed, *descriptors),
                 start_new_session=True,
                 preexec_fn=_die_with_parent,  # noqa: PLW1509  (async-signal-safe: one prctl call)
                 user=run_as.uid if run_as else None,
@@ -176,6 +187,33 @@ class Child:
             # Also when the source failed: a child left waiting for more would wait for ever.
             with suppress(BrokenPipeError):
                 stdin.close()
+
+    def convert(self, chunks: Iterable[bytes], poll: Poll = do_not_poll) -> Iterator[bytes]:
+        """Chunks of standard output while standard input is fed from ``chunks``, without a thread.
+        As with :meth:`write`, why a child ended early is told by :meth:`wait`."""
+        stdin, stdout = self._process.stdin, self._process.stdout
+        assert stdin is not None
+        assert stdout is not None
+        os.set_blocking(stdin.fileno(), False)
+        stream, view = filter(None, chunks), memoryview(b"")
+        while True:
+            poll()
+            hungry = [] if stdin.closed else [stdin]
+            readable, writable, _ = select.select([stdout], hungry, [], _POLL_SECONDS)
+            if readable:
+                chunk = os.read(stdout.fileno(), CHUNK)
+                if not chunk:
+                    return
+                yield chunk
+            if writable:
+                view = view or memoryview(next(stream, b""))
+                try:
+                    written = os.write(stdin.fileno(), view[:CHUNK])
+                except BrokenPipeError:
+                    written = 0
+                if not written:  # nothing was left to write, or nobody to read it
+                    stdin.close()
+                view = view[written:]
 
     @staticmethod
     def _write_all(descriptor: int, view: memoryview, poll: Poll) -> None:

@@ -81,12 +81,16 @@ _OWNER = re.compile(
     rf"(?: \( .*\))?(?: USING {_NAME})? OWNER TO {_NAME}"
 )
 _PUBLIC = r"(?:PUBLIC|\"public\")"
-_SKIPPED = re.compile(
-    r"(?:GRANT|REVOKE|ALTER DEFAULT PRIVILEGES|COMMENT ON EXTENSION)(?: .*)?"
-    r"|(?:BEGIN|START TRANSACTION|COMMIT|END)(?: .*)?"
-    # A --clean dump drops the schema first: without both, or with neither.
+# The load is one transaction, large objects included. A --clean dump drops the schema first:
+# without both, or with neither.
+_SKIPPED_OF_OURS = re.compile(
+    r"(?:BEGIN|START TRANSACTION|COMMIT|END)(?: .*)?"
     rf"|CREATE SCHEMA (?:IF NOT EXISTS )?{_PUBLIC}(?: AUTHORIZATION {_NAME})?"
     rf"|DROP SCHEMA (?:IF EXISTS )?{_PUBLIC}(?: CASCADE| RESTRICT)?"
+)
+_SKIPPED = re.compile(
+    r"(?:GRANT|REVOKE|ALTER DEFAULT PRIVILEGES|COMMENT ON EXTENSION)(?: .*)?|"
+    + _SKIPPED_OF_OURS.pattern
 )
 _SETTING = re.compile(r"SET (?:SESSION |LOCAL )?([A-Z_]+) (?:=|TO)(?= |$)")
 # pg_dump of a newer version sets what an older server does not know.
@@ -141,11 +145,13 @@ def refuse_statement(statement: Statement) -> str | None:
     return None
 
 
-def skip_statement(statement: Statement, server_major: int) -> bool:
+def skip_statement(statement: Statement, server_major: int, *, trusted: bool = False) -> bool:
     """Whether the statement is passed over: owners, grants, and what the target has already."""
     head = statement.head
     if setting := _SETTING.match(head):
         return _SETTING_SINCE.get(setting[1], 0) > server_major
+    if trusted:
+        return _SKIPPED_OF_OURS.fullmatch(head) is not None
     return _SKIPPED.fullmatch(head) is not None or _OWNER.fullmatch(head) is not None
 
 
@@ -227,10 +233,14 @@ def load_script(
     server_major: int,
     poll: Callable[[], None],
     name: str = "the dump",
+    trusted: bool = False,
 ) -> None:
     """Run the dump in the connection's current transaction, which the caller commits.
 
     What ``check_script`` refuses is refused again: the file may have changed since.
+
+    Args:
+        trusted: written by our own pg_dump just now, or signed: owners and grants are applied.
     """
     if target.autocommit:
         raise ValueError("a dump is loaded in one transaction: autocommit has to be off")
@@ -245,7 +255,7 @@ def load_script(
                 if isinstance(item, CopyBlock):
                     _copy(item, runner, poll)
                 else:
-                    _execute(item, runner, server_major, name)
+                    _execute(item, runner, server_major, name, trusted)
             _require_unchanged(target, item.line, name)
 
 
@@ -259,10 +269,12 @@ def _speak_utf8(target: connection) -> None:
     target.set_client_encoding("UTF8")
 
 
-def _execute(statement: Statement, runner: cursor, server_major: int, name: str) -> None:
-    if reason := refuse_statement(statement):
+def _execute(
+    statement: Statement, runner: cursor, server_major: int, name: str, trusted: bool
+) -> None:
+    if not trusted and (reason := refuse_statement(statement)):
         raise _refusal(statement, reason, name)
-    if not skip_statement(statement, server_major):
+    if not skip_statement(statement, server_major, trusted=trusted):
         # Bytes, as psycopg2 encodes text by what it believes the client encoding to be; and no
         # parameters, as a percent sign is then nothing but a percent sign.
         runner.execute(statement.text.encode())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 from dbops.postgres.connection import Connection, execute, fetch_value, transaction
 
 SCHEMA = "skinspire"
@@ -26,7 +28,10 @@ def read_stamp(connection: Connection) -> str | None:
 
 
 def write_stamp(connection: Connection, environment: str) -> None:
-    """Stamp the database, replacing what a copy or a restore brought along."""
-    with transaction(connection):
+    """Stamp the database, replacing what a copy or a restore brought along.
+
+    In a transaction of its own, or in the caller's where the connection is not in autocommit.
+    """
+    with transaction(connection) if connection.autocommit else nullcontext():
         execute(connection, _CREATE)
         execute(connection, "INSERT INTO skinspire.stamp (environment) VALUES (%s)", [environment])

@@ -39,12 +39,17 @@ def wheel_directories() -> tuple[Path, ...]:
 
 
 @lru_cache(maxsize=64)
+def tool_version(path: Path) -> str:
+    """What a tool says of itself: ``pg_dump (PostgreSQL) 18.4``. Raises ToolError."""
+    return run([path, "--version"]).strip()
+
+
 def tool_major(path: Path) -> int:
     """The major version a tool reports of itself. Raises ToolError."""
-    output = run([path, "--version"])
+    output = tool_version(path)
     match = re.search(r"\(PostgreSQL\) (\d+)", output)
     if match is None:
-        raise ToolError(f"{path} does not say which version it is: {output.strip()!r}.")
+        raise ToolError(f"{path} does not say which version it is: {output!r}.")
     return int(match.group(1))
 
 

@@ -12,8 +12,10 @@ from csp.constants import NONE, SELF
 from dbops.exceptions import ConfigurationError
 from skinspire.databases import MalformedUrl, control_database, environment_databases
 from skinspire.environment import ActiveEnvironment, UnknownEnvironment, discover_environment
+from skinspire.storage import MalformedStorageUrl, backup_storage
 from skinspire.variables import (
     kept_secret,
+    read_counts,
     read_flag,
     read_list,
     read_number,
@@ -168,18 +170,36 @@ SIMPLE_JWT = {
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
     "staticfiles": {"BACKEND": "whitenoise.storage.CompressedStaticFilesStorage"},
-    "dbbackup": {
-        "BACKEND": "django.core.files.storage.FileSystemStorage",
-        "OPTIONS": {"location": str(SKINSPIRE_HOME / "backups")},
-    },
 }
+try:
+    STORAGES["dbbackup"] = backup_storage(env, SKINSPIRE_HOME)
+except MalformedStorageUrl as error:
+    CONFIGURATION_ERROR = CONFIGURATION_ERROR or ("dbops.E006", str(error))
+except (OSError, UnicodeDecodeError) as error:
+    CONFIGURATION_ERROR = ("dbops.E003", f"A file of settings cannot be read: {error}")
 TASKS = {"default": {"BACKEND": "django_tasks_db.DatabaseBackend"}}
+
+BACKUP_RECIPIENTS = read_list(env, "BACKUP_RECIPIENTS", [])
+"""Public keys that new backups are encrypted for, by age."""
+BACKUP_SECRET_IDENTITY = BACKUP_GPG_PASSPHRASE = ""  # error pages hide what SECRET or PASS names
+try:
+    BACKUP_SECRET_IDENTITY = read_secret(env, "BACKUP_IDENTITY")
+    BACKUP_GPG_PASSPHRASE = read_secret(env, "BACKUP_GPG_PASSPHRASE")
+except (OSError, UnicodeDecodeError) as error:
+    CONFIGURATION_ERROR = ("dbops.E003", f"A file of settings cannot be read: {error}")
+DBBACKUP_GPG_RECIPIENT = env.str("DBBACKUP_GPG_RECIPIENT", default="")
+DBBACKUP_GPG_ALWAYS_TRUST = read_flag(env, "DBBACKUP_GPG_ALWAYS_TRUST", False)
+GNUPGHOME = env.str("GNUPGHOME", default="")
 
 DBOPS_PROTECTED = ("prod",)
 """Environments whose name must be typed before they are written."""
 DBOPS_ALLOW_COPY_TO_PROD = read_flag(env, "DBOPS_ALLOW_COPY_TO_PROD", False)
+DBOPS_ALLOW_UNMASKED = read_flag(env, "DBOPS_ALLOW_UNMASKED", True)
+"""Whether --no-mask may take a protected environment's rows elsewhere as they are."""
 DBOPS_KEEP_PREVIOUS_DAYS = read_number(env, "DBOPS_KEEP_PREVIOUS_DAYS", 7)
 """Days a replaced database is kept for an undo, unless the next operation ends it first."""
+DBOPS_RETENTION = read_counts(env, "BACKUP_RETENTION", {"daily": 7, "weekly": 4, "monthly": 12})
+"""Of how many days, ISO weeks and months each environment keeps the newest backup."""
 SKINSPIRE_PG_BIN = env.str("SKINSPIRE_PG_BIN", default="")
 
 LANGUAGE_CODE = "en-gb"

@@ -26,6 +26,11 @@ class Command(DbopsCommand, DbbackupCommand):
         DbbackupCommand.add_arguments(self, parser)
         add_json_argument(parser)
         parser.add_argument("--env", metavar="ENV", help="the same as -d")
+        parser.add_argument(
+            "--checksums",
+            action="store_true",
+            help="note a checksum of every table's rows, for verify_backup --full",
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         environments = _environments(options)
@@ -43,7 +48,8 @@ class Command(DbopsCommand, DbbackupCommand):
         if not (self.console.as_json or options["quiet"]):
             self.console.say(
                 f"{environment} backed up as {result['name']}: {result['rows']} rows in "
-                f"{result['tables']} tables, {size(result['size'])}.",
+                f"{result['tables']} tables, {size(result['size'])}"
+                f"{', encrypted' if result['encrypted'] else ''}.",
                 style="green",
             )
         return outcome
@@ -60,9 +66,10 @@ def _environments(options: dict[str, Any]) -> list[str]:
 
 
 def _wishes(options: dict[str, Any]) -> dict[str, Any]:
-    if options["encrypt"]:
+    if options["encrypt"] and not conf.encryption_keys().can_encrypt:
         raise ConfigurationError(
-            "Encrypted backups are not available in this version; nothing was written."
+            "For whom the backup is to be encrypted is not known; nothing was written.",
+            hint="Set BACKUP_RECIPIENTS; then every backup is encrypted, with or without -e.",
         )
     if options["output_path"]:
         raise UsageError(
@@ -72,7 +79,7 @@ def _wishes(options: dict[str, Any]) -> dict[str, Any]:
     if options["clean"]:
         raise UsageError(
             "-c is not supported: what counts is not how many, but the last good one.",
-            hint="Retention is by manifests and comes with prune_backups.",
+            hint="Retention is by manifests: python manage.py prune_backups --dry-run",
         )
     excluded = (options["exclude_tables"] or "").replace(" ", "")
     return {
@@ -80,4 +87,5 @@ def _wishes(options: dict[str, Any]) -> dict[str, Any]:
         "server_name": options["servername"] or "",
         "without_rows_of": [name for name in excluded.split(",") if name],
         "schemas": list(options["schema"]),
+        "checksums": options["checksums"],
     }

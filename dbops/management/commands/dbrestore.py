@@ -7,21 +7,28 @@ from typing import Any
 from dbbackup.management.commands.dbrestore import Command as DbrestoreCommand
 
 from dbops import conf
-from dbops.exceptions import BackupNotFoundError, ConfigurationError, UsageError
+from dbops.exceptions import UsageError
 from dbops.management.operation_command import (
     DbopsCommand,
     add_confirm_argument,
     add_json_argument,
+    add_load_arguments,
+    latest_backup,
     named_environment,
     operation_json,
 )
-from dbops.models import Backup, Operation
+from dbops.models import Operation
+from dbops.postgres.databases import operation_of_scratch
+from dbops.runner import Outcome
+
+_LONGEST_NAME = 63  # bytes, of any PostgreSQL identifier
 
 
 class Command(DbopsCommand, DbrestoreCommand):
     help = (
-        "Restore a backup (-i, default: the latest), or a dump made elsewhere (-I: pg_dump's "
-        "custom archive or plain SQL, also .gz). What it replaces is kept for undo_operation."
+        "Restore a backup (-i, default: the latest), or a dump made elsewhere (-I: any of "
+        "pg_dump's formats, also .gz, .zst, .gpg or .age). What it replaces is kept for "
+        "undo_operation."
     )
     example = "dbrestore -d dev -I pagila.dump"
 
@@ -31,24 +38,51 @@ class Command(DbopsCommand, DbrestoreCommand):
         add_confirm_argument(parser)
         parser.add_argument("--env", metavar="ENV", help="the same as -d")
         parser.add_argument(
-            "--no-mask",
+            "--into", metavar="NAME", help="restore into a new database on the same server"
+        )
+        parser.add_argument(
+            "--table",
+            metavar="TABLE",
+            action="append",
+            default=[],
+            help="replace only this table (schema.table); may be repeated",
+        )
+        parser.add_argument(
+            "--in-place",
             action="store_true",
-            help="let a protected environment's backup into another one as it is",
+            help="replace everything in one transaction, for a role without CREATEDB: the tables "
+            "are locked meanwhile, and only a backup keeps what is replaced",
+        )
+        add_load_arguments(parser)
+        parser.add_argument(
+            "--no-owner",
+            action="store_true",
+            help="let everything belong to the connecting role",
+        )
+        parser.add_argument(
+            "--skip-privileged",
+            action="store_true",
+            help="leave out what only a superuser can restore (event triggers and the like)",
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
         _refuse_unsupported(options)
         target = conf.resolve_environment(named_environment(options))
-        wishes = {**_source(options, target), "unmasked": options["no_mask"]}
+        wishes = {**_source(options, target), **_wishes(options)}
         what = wishes.get("name") or wishes["path"]
-        self.confirm(f"Replace {target} by {what}?", Operation.Kind.RESTORE, target, options)
+        question = _question(target, what, wishes)
+        if not wishes["into"]:  # nothing is replaced
+            self.confirm(question, Operation.Kind.RESTORE, target, options)
         outcome = self.run_operation(Operation.Kind.RESTORE, options, target=target, wishes=wishes)
         if self.console.as_json:
             self.console.result(operation_json(outcome))
             return
+        self._tell(outcome, wishes["into"] or target, what)
+
+    def _tell(self, outcome: Outcome, where: str, what: str) -> None:
         result = outcome.result
         self.console.say(
-            f"{target} holds {what}: {result['rows']} rows in {result['tables']} tables, "
+            f"{where} holds {what}: {result['rows']} rows in {result['tables']} tables, "
             f"out of use for {result['outage_ms']:.0f} ms.",
             style="green",
         )
@@ -57,6 +91,41 @@ class Command(DbopsCommand, DbrestoreCommand):
                 f"What was there is kept. Put it back: python manage.py undo_operation "
                 f"{outcome.operation.id}"
             )
+        if result["saved_as"]:
+            self.console.note(f"What was there is kept as backup {result['saved_as']}.")
+
+
+def _question(target: str, what: str, wishes: dict[str, Any]) -> str:
+    if wishes["in_place"]:
+        return (
+            f"Replace everything in {target} by {what}, in place? Its tables are locked until it "
+            f"is done, and only a backup made before keeps what is there."
+        )
+    parts = [*wishes["tables"], *wishes["schemas"]]
+    if parts:
+        return f"Replace {', '.join(parts)} in {target} by what {what} holds of it?"
+    return f"Replace {target} by {what}?"
+
+
+def _wishes(options: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "unmasked": options["no_mask"],
+        "into": _new_database(options["into"]),
+        "tables": [name if "." in name else f"public.{name}" for name in options["table"]],
+        "schemas": list(options["schema"]),
+        "in_place": options["in_place"],
+        "jobs": options["jobs"],
+        "no_owner": options["no_owner"],
+        "skip_privileged": options["skip_privileged"],
+    }
+
+
+def _new_database(name: str | None) -> str | None:
+    if name is None:
+        return None
+    if not name or len(name.encode()) > _LONGEST_NAME or operation_of_scratch(name):
+        raise UsageError(f"{name[:80]!r} is no name for a new database.")
+    return name
 
 
 def _source(options: dict[str, Any], target: str) -> dict[str, str]:
@@ -69,22 +138,17 @@ def _source(options: dict[str, Any], target: str) -> dict[str, str]:
         return {"path": str(Path(path).absolute())}
     if name:
         return {"name": name}
-    latest = Backup.objects.filter(environment=target, partial=False).first()
-    if latest is None:
-        raise BackupNotFoundError(f"There is no backup of {target}.")
-    return {"name": latest.name}
+    return {"name": latest_backup(target, options["servername"] or "")}
 
 
 def _refuse_unsupported(options: dict[str, Any]) -> None:
-    if options["decrypt"] or options["passphrase"]:
-        raise ConfigurationError("Encrypted backups are not available in this version.")
-    for option, value in (
-        ("--no-drop", options["no_drop"]),
-        ("--pg-options", options["pg_options"]),
-        ("--schema", options["schema"]),
-        ("--servername", options["servername"]),
-    ):
-        if value:
-            raise UsageError(
-                f"{option} is not supported: a restore replaces a whole database or nothing."
-            )
+    if options["passphrase"] is not None:
+        raise UsageError(
+            "-p is not supported: every user of this machine could read it in the list of "
+            "processes.",
+            hint="Set BACKUP_GPG_PASSPHRASE_FILE, or let gpg-agent know it.",
+        )
+    if options["no_drop"]:
+        raise UsageError("--no-drop is not supported: what a restore replaces, it replaces whole.")
+    if options["pg_options"]:
+        raise UsageError("--pg-options is not supported: see --jobs, --no-owner and --table.")

@@ -1,11 +1,14 @@
 """``listbackups``: the catalogue, newest first."""
 
 from argparse import ArgumentParser
+from collections.abc import Iterator
+from datetime import datetime
 from typing import Any
 
 import humanize
 
 from dbops import conf
+from dbops.backups.earlier import earlier_backups
 from dbops.management.console import size
 from dbops.management.operation_command import DbopsCommand
 from dbops.models import Backup
@@ -34,21 +37,46 @@ class Command(DbopsCommand):
             backups = backups.filter(environment=conf.resolve_environment(options["database"]))
         if options["encrypted"] is not None:
             backups = backups.filter(encrypted=options["encrypted"])
+        found = [item.to_json() for item in backups]
+        if options["database"] is None:
+            # Whose they are nobody wrote down.
+            found += [
+                item.to_json()
+                for item in earlier_backups(conf.backup_store())
+                if options["encrypted"] in (None, item.encrypted)
+            ]
+        found.sort(key=lambda item: item["created_at"], reverse=True)
         if self.console.as_json:
-            self.console.result({"result": {"backups": [item.to_json() for item in backups]}})
+            self.console.result({"result": {"backups": found}})
         elif options["quiet"]:
-            for item in backups:
-                self.console.say(item.name)
+            for item in found:
+                self.console.say(item["name"])
         else:
-            self._show(list(backups))
+            self._show(found)
 
-    def _show(self, backups: list[Backup]) -> None:
+    def _show(self, backups: list[dict[str, Any]]) -> None:
         if not backups:
             self.console.note("There is no backup yet. Make one: python manage.py dbbackup")
             return
         rows = [
-            (item.name, item.environment, humanize.naturaltime(item.created_at), size(item.size),
-             f"{item.rows:,}", "yes" if item.verified_at else "no")
+            (item["name"], item["environment"] or "?", _age(item["created_at"]),
+             size(item["size"]), ", ".join(_marks(item)))
             for item in backups
         ]  # fmt: skip
-        self.console.table(("name", "environment", "made", "size", "rows", "verified"), rows)
+        self.console.table(("name", "environment", "made", "size", ""), rows)
+
+
+def _marks(item: dict[str, Any]) -> Iterator[str]:
+    if not item["signed"]:
+        yield "unsigned"
+    elif item["verified_at"]:
+        yield f"{item['verified_how']} {_age(item['verified_at'])}"
+    else:
+        yield "not verified"
+    for mark in ("encrypted", "pinned", "partial"):
+        if item.get(mark):
+            yield mark
+
+
+def _age(moment: str) -> str:
+    return humanize.naturaltime(datetime.fromisoformat(moment))

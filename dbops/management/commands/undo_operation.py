@@ -29,7 +29,7 @@ class Command(DbopsCommand):
             raise UsageError("ID is empty; leave it out for the latest.")
         done = find_operation(options["id"]) if options["id"] else latest_replacement()
         if kept_database(done) is None:
-            raise NothingToUndoError(f"What operation {done.id} replaced, if anything, is gone.")
+            raise _nothing_to_undo(done)
         target = done.target
         self.confirm(
             f"Put back what {target} held before {done}?", Operation.Kind.UNDO, target, options
@@ -46,3 +46,15 @@ class Command(DbopsCommand):
             f"python manage.py undo_operation {outcome.operation.id}",
             style="green",
         )
+
+
+def _nothing_to_undo(done: Operation) -> NothingToUndoError:
+    error = NothingToUndoError(
+        f"Operation {done.id} swapped no database, or what it replaced is gone."
+    )
+    if saved := done.result.get("saved_as"):
+        error.hint = (
+            f"What it replaced in place is kept as a backup: python manage.py dbrestore "
+            f"-d {done.target} -i {saved}"
+        )
+    return error

@@ -1,0 +1,179 @@
+"""Dumps made elsewhere, as something to restore: in a file, a directory, or the storage."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+from dbops.backups.codec import decompress
+from dbops.backups.encryption import Keys, decrypt
+from dbops.backups.store import BackupStore, read_chunks
+from dbops.exceptions import BackupNotFoundError, ForeignDumpError
+from dbops.operations.context import OperationContext
+from dbops.operations.guards import Endpoint, Preflight
+from dbops.operations.restore_source import LoadOptions
+from dbops.postgres import archive
+from dbops.postgres.archive_script import ArchiveScript
+from dbops.postgres.connection import execute, session
+from dbops.postgres.databases import MAINTENANCE, touched_shared_catalogs
+from dbops.postgres.params import ConnectionParams
+from dbops.postgres.process import CHUNK
+from dbops.postgres.script import check_script, load_script
+from dbops.postgres.tools import find_tool
+
+_PUBLIC = "SELECT set_config('search_path', 'public, pg_catalog', false)"
+
+
+class ForeignSource:
+    """A dump made elsewhere, in any of pg_dump's formats: read before it runs, and loaded as
+    statements of an ordinary role in one transaction (docs/decisions/0003)."""
+
+    expected = None
+    size = 0
+    partial = False
+
+    def __init__(
+        self,
+        name: str,
+        opened: archive.Opener | Path,
+        options: LoadOptions,
+        context: OperationContext,
+    ) -> None:
+        """``opened``: how to read it, or the directory that pg_dump's directory format is."""
+        self.name = name
+        self._opened, self._options, self._context = opened, options, context
+        self._major = 0
+        self._tool: Path | None = None
+        """pg_restore where it is an archive, None where it is plain SQL."""
+
+    def look(self, endpoint: Endpoint, problems: Preflight) -> None:
+        if endpoint.server.superuser:
+            raise ForeignDumpError(
+                f"{self.name} was made elsewhere and is not run by a superuser, who may do "
+                f"anything on the server.",
+                hint="Connect as an ordinary role that owns the database and has CREATEDB.",
+            )
+        self._major = endpoint.server.major
+        if self._is_archive():
+            self._look_at_archive(endpoint, problems)
+        problems.check()
+        self._context.step("check")
+        check_script(self.script, self.name, poll=self._context.check_cancelled)
+
+    def _is_archive(self) -> bool:
+        if isinstance(self._opened, Path):
+            return True
+        with self._opened() as chunks:
+            head = next(chunks, b"")
+        return head.startswith(archive.MAGIC) or _is_tar(head)
+
+    def _look_at_archive(self, endpoint: Endpoint, problems: Preflight) -> None:
+        self._tool = find_tool("pg_restore", endpoint.server.major, self._options.pg_bin)
+        contents = archive.read_contents(self._tool, self._opened, self._context.check_cancelled)
+        problems.require_not_newer(self.name, contents.server_major, endpoint.server)
+        with session(endpoint.params.with_database(MAINTENANCE)) as control:
+            problems.require_extensions(control, contents.names("EXTENSION"))
+
+    def load(self, target: ConnectionParams, rows_of: frozenset[str] | None = None) -> None:
+        self._context.step("load")
+        with session(target, application=self._context.application) as connection:
+            # Hand-written scripts expect what psql gives them; pg_dump's set their own path first.
+            execute(connection, _PUBLIC)
+            connection.autocommit = False
+            with self.script() as stream:
+                load_script(
+                    stream,
+                    connection,
+                    server_major=self._major,
+                    poll=self._context.check_cancelled,
+                    name=self.name,
+                )
+            if touched := touched_shared_catalogs(connection):
+                raise ForeignDumpError(
+                    f"{self.name} would have changed roles or other databases of the server "
+                    f"({', '.join(touched)})."
+                )
+            connection.commit()
+
+    def lacks(self, tables: Sequence[str], schemas: Sequence[str]) -> list[str]:
+        return []
+
+    def script(self) -> IO[bytes]:
+        if self._tool is not None:
+            script: io.RawIOBase = ArchiveScript(
+                self._tool, self._opened, self._context.check_cancelled
+            )
+        else:
+            assert not isinstance(self._opened, Path)
+            script = _PlainScript(self._opened)
+        return io.BufferedReader(script, CHUNK)
+
+
+class _PlainScript(io.RawIOBase):
+    """Chunks as a file."""
+
+    def __init__(self, opened: archive.Opener) -> None:
+        self._closing = ExitStack()
+        self._chunks = self._closing.enter_context(opened())
+        self._rest = b""
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        self._rest = self._rest or next(self._chunks, b"")
+        taken = self._rest[: len(buffer)]
+        buffer[: len(taken)] = taken
+        self._rest = self._rest[len(taken) :]
+        return len(taken)
+
+    def close(self) -> None:
+        self._closing.close()
+        super().close()
+
+
+def stored_dump(
+    store: BackupStore, name: str, keys: Keys, options: LoadOptions, context: OperationContext
+) -> ForeignSource:
+    """A dump in the storage that nobody signed: one of django-dbbackup's."""
+
+    @contextmanager
+    def opened() -> Iterator[Iterator[bytes]]:
+        with store.reading(name) as chunks:
+            yield decompress(decrypt(chunks, keys, context.check_cancelled))
+
+    return ForeignSource(name, opened, options, context)
+
+
+def foreign_file(
+    path: Path, keys: Keys, options: LoadOptions, context: OperationContext
+) -> ForeignSource:
+    """A dump in a file, or in the directory that pg_dump's directory format is.
+
+    Raises:
+        BackupNotFoundError: there is none.
+        ForeignDumpError: a directory that is no dump.
+    """
+    if path.is_dir():
+        if not (path / "toc.dat").is_file():
+            raise ForeignDumpError(
+                f"{path.name} is a directory without toc.dat: pg_dump's directory format has one.",
+                hint="Name a dump: pg_dump's custom, directory, tar or plain format.",
+            )
+        return ForeignSource(path.name, path, options, context)
+    if not path.is_file():
+        raise BackupNotFoundError(f"There is no file {path}.", hint="Check the path.")
+
+    @contextmanager
+    def opened() -> Iterator[Iterator[bytes]]:
+        with path.open("rb") as file:
+            yield decompress(decrypt(read_chunks(file), keys, context.check_cancelled))
+
+    return ForeignSource(path.name, opened, options, context)
+
+
+def _is_tar(head: bytes) -> bool:
+    return head[257:262] == b"ustar"

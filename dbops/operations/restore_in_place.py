@@ -1,0 +1,80 @@
+"""Replace a database's contents where it stands, for a role that may not create databases.
+
+Everything happens in one transaction: the old contents go, the new ones are loaded and proven, and
+only then it commits. It costs what the build aside does not: the tables are locked from the first
+drop to the commit, nothing is kept for an undo but the backup made just before, and a transaction
+that touches very many tables may need a larger ``max_locks_per_transaction``.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from dbops.exceptions import ForeignDumpError, ProofError
+from dbops.operations.context import OperationContext
+from dbops.operations.guards import Endpoint
+from dbops.operations.replacement import ReplacedInPlace, require_equal
+from dbops.operations.restore_source import Source
+from dbops.postgres import contents
+from dbops.postgres.connection import fetch_all_polled, session
+from dbops.postgres.databases import touched_shared_catalogs
+from dbops.postgres.fingerprint import take_fingerprint
+from dbops.postgres.script import load_script
+from dbops.postgres.stamp import write_stamp
+
+
+def restore_in_place(
+    endpoint: Endpoint, source: Source, save: Callable[[], str], context: OperationContext
+) -> ReplacedInPlace:
+    """Replace everything in one transaction.
+
+    Args:
+        save: backs up what is about to be replaced; if that fails, nothing else begins.
+
+    Raises:
+        PrivilegeError: something in it belongs to others. StatementError, ProofError: rolled back.
+    """
+    context.log(
+        "In place: the tables are locked until it is done, and only a backup keeps what is replaced"
+    )
+    saved_as = save()
+    expected = source.expected
+    with session(
+        endpoint.params, application=context.application, actor=context.actor
+    ) as connection:
+        connection.autocommit = False
+        context.step("empty")
+        began = time.monotonic()
+        contents.drop_contents(connection, context.check_cancelled)
+        context.step("load")
+        with source.script() as stream:
+            load_script(
+                stream,
+                connection,
+                server_major=endpoint.server.major,
+                poll=context.check_cancelled,
+                name=source.name,
+                trusted=expected is not None,
+            )
+        if expected is None and (touched := touched_shared_catalogs(connection)):
+            raise ForeignDumpError(
+                f"{source.name} would have changed roles or other databases of the server "
+                f"({', '.join(touched)})."
+            )
+        context.step("prove")
+        write_stamp(connection, endpoint.environment)
+        actual = take_fingerprint(
+            connection,
+            context.check_cancelled,
+            checksums=expected is not None and expected.checksums is not None,
+        )
+        require_equal(expected, actual, context)
+        if expected and actual.trigger_digest != expected.trigger_digest:
+            raise ProofError(f"The triggers of {source.name} did not arrive as they were.")
+        context.begin_commit()
+        connection.commit()
+        outage = (time.monotonic() - began) * 1000
+        connection.autocommit = True
+        fetch_all_polled(connection, "ANALYZE", context.check_cancelled)
+    return ReplacedInPlace(actual.rows, len(actual.tables), outage, saved_as)

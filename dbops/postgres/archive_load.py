@@ -1,0 +1,157 @@
+"""Loading an archive from a stream, several tables at a time.
+
+A stream cannot be searched, so ``pg_restore --jobs`` refuses it. But an archive begins with its
+table of contents, which is small and all that pg_restore needs for what holds no rows. So the
+*head* of the archive is kept in memory and the load goes by stages: definitions from the head;
+rows by several pg_restore side by side, each reading the whole stream and loading its share of the
+tables; indexes and constraints by ``pg_restore --jobs`` from the head again; grants last, as
+pg_restore itself does, since an owner may have been left without the right to insert.
+"""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+
+from dbops.postgres.archive import Contents, Opener, entry, restorer
+from dbops.postgres.params import ConnectionParams
+from dbops.postgres.process import Poll, memory_file
+
+
+@dataclass(frozen=True)
+class Load:
+    """How an archive is to be loaded."""
+
+    pg_restore: Path
+    contents: Contents
+    open: Opener
+    jobs: int = 1
+    options: tuple[str, ...] = ()
+    """``--no-owner``, ``--no-privileges``."""
+    weights: Mapping[str, int] | None = None
+    """{"schema.table": bytes or rows}: the shares of several jobs are balanced by them."""
+    only_rows_of: frozenset[str] | None = None
+    """Tables ("schema.table") whose rows are loaded, without foreign keys, grants and refreshed
+    views; None for everything."""
+    without: frozenset[str] = frozenset()
+    """Lines of the contents that are left out."""
+
+
+_LATE = ("ACL ", "DEFAULT ACL ", "MATERIALIZED VIEW DATA ", "EVENT TRIGGER ",
+         "COMMENT - EVENT TRIGGER ")  # fmt: skip
+_ROWS = ("TABLE DATA ", "BLOB", "SEQUENCE SET ")
+
+
+def load(params: ConnectionParams, how: Load, poll: Poll) -> None:
+    """Load an archive into the empty database ``params`` names; any error ends it.
+
+    Raises:
+        ToolError: pg_restore failed; the message is its own.
+        BackupInvalidError: the stream is damaged.
+    """
+    late = set(how.contents.entries(*_LATE))
+    if how.only_rows_of is not None:  # what the foreign keys point at is not there
+        late |= set(how.contents.entries("FK CONSTRAINT "))
+    early = [line for line in how.contents.lines if line not in late]
+    _from_head(params, how, early, poll, "--section=pre-data")
+    _load_rows(params, how, poll)
+    # --jobs and --transaction-size exclude each other.
+    _from_head(params, how, early, poll, "--section=post-data", f"--jobs={how.jobs}")
+    if how.only_rows_of is None:
+        _from_head(params, how, list(late), poll)
+
+
+def _from_head(
+    params: ConnectionParams, how: Load, lines: Sequence[str], poll: Poll, *options: str
+) -> None:
+    with (
+        _list_file(_kept(how, lines)) as (chosen, first),
+        memory_file(how.contents.head) as (head, second),
+        restorer(
+            how.pg_restore,
+            params,
+            [*how.options, f"--use-list={chosen}", *options, head],
+            descriptors=(*first, *second),
+        ) as child,
+    ):
+        child.wait(poll)
+
+
+def _list_file(
+    lines: Sequence[str],
+) -> AbstractContextManager[tuple[str, tuple[int, ...]]]:
+    return memory_file("\n".join(lines).encode())
+
+
+def _kept(how: Load, lines: Sequence[str]) -> list[str]:
+    wanted = set(lines) - how.without
+    return [line for line in how.contents.lines if line in wanted]  # in the archive's own order
+
+
+def _load_rows(params: ConnectionParams, how: Load, poll: Poll) -> None:
+    shares = _shares(how)
+    failed: list[BaseException] = []
+
+    def poll_all() -> None:
+        poll()
+        if failed:  # one share that failed ends the others
+            raise failed[0]
+
+    def work(lines: list[str]) -> None:
+        try:
+            _load_share(params, how, lines, poll_all)
+        except BaseException as error:
+            failed.append(error)
+            raise
+
+    with ThreadPoolExecutor(len(shares) or 1) as pool:
+        done = [pool.submit(work, share) for share in shares]
+    for each in done:
+        if each.exception() is not None:
+            raise failed[0]
+
+
+def _load_share(params: ConnectionParams, how: Load, lines: list[str], poll: Poll) -> None:
+    with (
+        _list_file(lines) as (chosen, descriptors),
+        how.open() as chunks,
+        restorer(
+            how.pg_restore,
+            params,
+            [*how.options, "--section=data", f"--use-list={chosen}"],
+            descriptors=descriptors,
+            stdin=subprocess.PIPE,
+        ) as child,
+    ):
+        child.write(chunks, poll)
+        child.wait(poll)
+
+
+def _shares(how: Load) -> list[list[str]]:
+    """The entries that hold rows, dealt out to the jobs: the heaviest first, to the least laden."""
+    lines = _kept(how, how.contents.entries(*_ROWS))
+    if how.only_rows_of is not None:
+        wanted = ["SEQUENCE SET ", *map(_rows_entry, how.only_rows_of)]
+        lines = [line for line in lines if entry(line).startswith(tuple(wanted))]
+    weights = {_rows_entry(table): weight for table, weight in (how.weights or {}).items()}
+
+    def weight(line: str) -> int:
+        # The last word is the owner, which the weights do not know.
+        return weights.get(entry(line).rstrip().rpartition(" ")[0] + " ", 0)
+
+    loads = [0] * max(1, how.jobs)
+    shares: list[list[str]] = [[] for _ in loads]
+    for line in sorted(lines, key=weight, reverse=True):
+        least = loads.index(min(loads))
+        loads[least] += weight(line) + 1
+        shares[least].append(line)
+    order = {line: number for number, line in enumerate(lines)}  # a stream has no way back
+    return [sorted(share, key=order.__getitem__) for share in shares if share]
+
+
+def _rows_entry(table: str) -> str:
+    return f"TABLE DATA {table.replace('.', ' ', 1)} "

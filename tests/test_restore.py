@@ -1,0 +1,401 @@
+"""Restores in all their forms: everything arrives, or nothing changes."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dbops.postgres.connection import execute, fetch_all, session
+from dbops.postgres.tools import find_tool
+from tests.installation import Installation, row_hashes
+
+ODD = """
+CREATE SCHEMA "Ö dd";
+CREATE TABLE public.people (
+    id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY, name text NOT NULL,
+    upper_name text GENERATED ALWAYS AS (upper(name)) STORED, born date, photo oid);
+INSERT INTO public.people (name, born) SELECT 'Zoë ' || g, date '1950-01-01' + g
+  FROM generate_series(1, 500) g;
+CREATE TABLE public.visits (
+    id bigserial, person int NOT NULL REFERENCES public.people ON DELETE CASCADE, at timestamptz)
+  PARTITION BY RANGE (at);
+CREATE TABLE public.visits_2025 PARTITION OF public.visits
+  FOR VALUES FROM ('2025-01-01') TO ('2026-01-01');
+CREATE TABLE public.visits_later PARTITION OF public.visits DEFAULT;
+INSERT INTO public.visits (person, at)
+  SELECT 1 + g % 500, timestamptz '2025-06-01' + g * interval '1 day'
+  FROM generate_series(1, 900) g;
+CREATE TABLE "Ö dd"."ta""ble; --" ("co'l" text, "select" numeric(20, 5)[], blob bytea);
+INSERT INTO "Ö dd"."ta""ble; --" VALUES (E'tab\\t nl\\n \\\\ ''', ARRAY[1.5, NULL], '\\x00ff');
+CREATE TABLE public.nothing ();
+INSERT INTO public.nothing DEFAULT VALUES;
+CREATE TABLE public.empty (id int);
+CREATE TABLE public.huge AS SELECT 1 AS id, repeat('x', 20000000) AS wide;
+CREATE MATERIALIZED VIEW public.by_year AS
+  SELECT extract(year FROM born) AS year, count(*) FROM public.people GROUP BY 1;
+CREATE VIEW "Ö dd".names AS SELECT name FROM public.people;
+CREATE TYPE public.mood AS ENUM ('sad', 'happy');
+CREATE TABLE public.moods (id int, moods public.mood[]);
+INSERT INTO public.moods VALUES (1, '{sad,happy}');
+COMMENT ON TABLE public.people IS 'everyone';
+CREATE FUNCTION public.age(p public.people) RETURNS int LANGUAGE sql STABLE
+  AS $$ SELECT extract(year FROM age(p.born))::int $$;
+CREATE INDEX people_upper ON public.people (upper_name);
+CREATE STATISTICS public.people_stats ON name, born FROM public.people;
+CREATE PUBLICATION patients FOR TABLE public.people;
+SELECT setval('public.visits_id_seq', 5000);
+GRANT SELECT ON public.people TO PUBLIC;
+GRANT UPDATE (name) ON public.people TO PUBLIC;
+REVOKE INSERT ON public.empty FROM CURRENT_USER;
+"""
+
+
+@pytest.fixture
+def odd(installation: Installation) -> Installation:
+    """test holds everything that dumps have been known to lose."""
+    return _make_odd(installation)
+
+
+@pytest.fixture
+def odd18(installation18: Installation) -> Installation:
+    """The same on one server, for what does not depend on the version."""
+    return _make_odd(installation18)
+
+
+def _make_odd(installation: Installation) -> Installation:
+    installation.result("init_db", "--env", "test")
+    installation.sql("test", ODD)
+    installation.sql(
+        "test",
+        "UPDATE public.people SET photo = lo_from_bytea(0, decode(md5(name), 'hex')) WHERE id < 20",
+    )
+    installation.sql(
+        "test", f'ALTER DATABASE {_name(installation, "test")} SET search_path = "Ö dd", public'
+    )
+    return installation
+
+
+def _name(installation: Installation, environment: str) -> str:
+    return '"' + installation.databases[environment].database + '"'
+
+
+def _large_objects(installation: Installation, environment: str) -> Any:
+    return installation.sql(
+        environment,
+        "SELECT md5(string_agg(md5(lo_get(oid)), '' ORDER BY oid)) FROM pg_largeobject_metadata",
+    )
+
+
+def test_everything_odd_arrives(odd: Installation) -> None:
+    backup = odd.result("dbbackup", "-d", "test", "--checksums")
+    result = odd.result("dbrestore", "-d", "dev", "-i", backup["name"], "--noinput", "--jobs", "3")
+    assert result["rows"] == backup["rows"]
+    assert odd.hashes("dev") == odd.hashes("test")
+    assert _large_objects(odd, "dev") == _large_objects(odd, "test")
+    for question in (
+        "SELECT count(*) FROM public.by_year",
+        "SELECT obj_description('public.people'::regclass)",
+        "SELECT relacl::text FROM pg_class WHERE oid = 'public.people'::regclass",
+        """SELECT attacl::text FROM pg_attribute
+            WHERE attrelid = 'public.people'::regclass AND attname = 'name'""",
+        "SELECT count(*) FROM pg_publication_tables",
+        "SELECT max(public.age(p)) FROM public.people p",
+        "SELECT last_value FROM public.visits_id_seq",
+    ):
+        assert odd.sql("dev", question) == odd.sql("test", question), question
+    full = odd.result("verify_backup", backup["name"], "--full")
+    assert full["verified"] is True
+    assert {check["name"] for check in full["checks"]} >= {
+        "signature", "checksum", "rows", "structure", "sequences", "triggers", "checksums",
+        "grants",
+    }  # fmt: skip
+    listed = odd.result("listbackups")["backups"][0]
+    assert (listed["verified_how"], odd.scratch()) == ("full", [odd.scratch()[0]])
+
+
+def test_a_new_database_gets_what_the_dump_leaves_out(odd: Installation) -> None:
+    odd.sql("test", f"COMMENT ON DATABASE {_name(odd, 'test')} IS 'the clinic'")
+    backup = odd.result("dbbackup", "-d", "test")
+    new = odd.databases["test"].database + "_check"
+    try:
+        result = odd.result("dbrestore", "-d", "test", "-i", backup["name"], "--into", new)
+        assert (result["database"], result["previous"]) == (new, None)
+        params = odd.databases["test"].with_database(new)
+        assert row_hashes(params) == odd.hashes("test")
+        with session(odd.server.params) as control:
+            facts = fetch_all(
+                control,
+                """SELECT shobj_description(d.oid, 'pg_database'), setconfig
+                     FROM pg_database d JOIN pg_db_role_setting s ON s.setdatabase = d.oid
+                    WHERE datname = %s""",
+                [new],
+            )
+        assert facts == [("the clinic", ['search_path="Ö dd", public'])]
+        error = odd.refused("dbrestore", "-d", "test", "-i", backup["name"], "--into", new)
+        assert "already" in error["message"]
+    finally:
+        odd.server.drop_database(new)
+
+
+def test_one_table_is_put_back_and_nothing_else_moves(odd: Installation) -> None:
+    """The living database goes on; cascades and triggers are not set off."""
+    odd.sql(
+        "test",
+        """CREATE FUNCTION public.shout() RETURNS trigger LANGUAGE plpgsql
+             AS $$ BEGIN NEW.name := 'TRIGGERED'; RETURN NEW; END $$;
+           CREATE TRIGGER shout BEFORE INSERT ON public.people FOR EACH ROW
+             EXECUTE FUNCTION public.shout()""",
+    )
+    before = odd.hashes("test")
+    backup = odd.result("dbbackup", "-d", "test")
+    odd.sql("test", "UPDATE public.people SET name = 'lost' WHERE id < 100")
+    odd.sql("test", "INSERT INTO public.visits (person, at) VALUES (3, '2025-03-03')")
+    visits = odd.sql("test", "SELECT count(*) FROM public.visits")
+    result = odd.result(
+        "dbrestore", "-d", "test", "-i", backup["name"], "--table", "people", "--noinput"
+    )
+    assert (result["rows"], result["tables"], result["previous"]) == (500, 1, None)
+    after = odd.hashes("test")
+    assert after["public.people"] == before["public.people"]
+    assert odd.sql("test", "SELECT count(*) FROM public.visits") == visits
+    assert odd.sql("test", "SELECT tgenabled FROM pg_trigger WHERE tgname = 'shout'") == "O"
+    assert odd.sql("test", "SELECT convalidated FROM pg_constraint WHERE contype = 'f' LIMIT 1")
+    # What was replaced is a backup of that table.
+    saved = result["saved_as"]
+    undone = odd.result("dbrestore", "-d", "test", "-i", saved, "--table", "people", "--noinput")
+    assert undone["rows"] == 500
+    assert odd.sql("test", "SELECT count(*) FROM public.people WHERE name = 'lost'") == 99
+    assert odd.scratch() == []
+
+
+def test_a_reference_to_nothing_refuses_the_table(odd: Installation) -> None:
+    backup = odd.result("dbbackup", "-d", "test")
+    odd.sql("test", "INSERT INTO public.people (name) VALUES ('new')")
+    odd.sql("test", "INSERT INTO public.visits (person, at) VALUES (501, '2025-03-03')")
+    before = odd.hashes("test")
+    error = odd.refused(
+        "dbrestore", "-d", "test", "-i", backup["name"], "--table", "public.people", "--noinput"
+    )
+    assert "refer to rows" in error["message"]
+    assert odd.hashes("test") == before
+    assert odd.scratch() == []
+
+
+def test_a_table_that_is_gone_comes_back_whole(odd: Installation) -> None:
+    before = odd.hashes("test")
+    backup = odd.result("dbbackup", "-d", "test")
+    odd.sql("test", "DROP MATERIALIZED VIEW public.by_year")
+    odd.sql("test", 'DROP VIEW "Ö dd".names')
+    odd.sql("test", "DROP FUNCTION public.age; DROP TABLE public.people CASCADE")
+    odd.result("dbrestore", "-d", "test", "-i", backup["name"], "--table", "people", "--noinput")
+    assert odd.hashes("test")["public.people"] == before["public.people"]
+    keys = odd.sql(
+        "test",
+        """SELECT count(*) FROM pg_constraint WHERE contype = 'f' AND conparentid = 0
+              AND confrelid = 'public.people'::regclass""",
+    )
+    assert keys == 1
+    assert odd.sql("test", "SELECT count(*) FROM pg_indexes WHERE indexname = 'people_upper'") == 1
+
+
+def test_other_columns_are_named(odd: Installation) -> None:
+    backup = odd.result("dbbackup", "-d", "test")
+    odd.sql("test", "ALTER TABLE public.moods ADD COLUMN later int")
+    error = odd.refused(
+        "dbrestore", "-d", "test", "-i", backup["name"], "--table", "moods", "--noinput"
+    )
+    assert "later" in error["message"]
+    wrong = odd.refused(
+        "dbrestore", "-d", "test", "-i", backup["name"], "--table", "mood", "--noinput"
+    )
+    assert "public.moods" in wrong["hint"]
+
+
+def test_a_schema_is_put_back(odd: Installation) -> None:
+    before = odd.hashes("test")
+    backup = odd.result("dbbackup", "-d", "test")
+    odd.sql("test", 'DROP VIEW "Ö dd".names')
+    odd.sql("test", 'DELETE FROM "Ö dd"."ta""ble; --"')
+    restore = ["dbrestore", "-d", "test", "-i", backup["name"], "--schema", "Ö dd", "--noinput"]
+    assert odd.result(*restore)["tables"] == 1
+    assert odd.hashes("test") == before
+    assert odd.sql("test", 'SELECT count(*) FROM "Ö dd".names') == 500
+    odd.sql("test", 'CREATE VIEW public.onto AS SELECT * FROM "Ö dd".names')
+    refused = odd.refused(*restore)
+    assert "onto" in refused["message"]
+    assert odd.sql("test", "SELECT count(*) FROM public.onto") == 500
+
+
+@contextmanager
+def _reached_as(installation: Installation, attributes: str) -> Iterator[None]:
+    """test is reached by a role of its own, which may act for the owner of everything."""
+    params = installation.databases["test"]
+    role = f"role_{params.database}"
+    with session(installation.server.superuser) as control:
+        execute(
+            control, f"CREATE ROLE {role} LOGIN PASSWORD 'x' {attributes} IN ROLE {params.user}"
+        )
+        installation.variables["TEST_DATABASE_URL"] = (
+            f"postgresql://{role}:x@{params.host}:{params.port}/{params.database}"
+        )
+        try:
+            yield
+        finally:
+            del installation.variables["TEST_DATABASE_URL"]
+            for name in [params.database, *installation.scratch()]:
+                superuser = installation.server.superuser.with_database(name)
+                with session(superuser) as it:
+                    execute(it, f"REASSIGN OWNED BY {role} TO {params.user}")
+                    execute(it, f"DROP OWNED BY {role}")
+            execute(control, f"DROP ROLE {role}")
+
+
+def test_in_place_without_createdb(odd: Installation) -> None:
+    backup = odd.result("dbbackup", "-d", "test")
+    before = odd.hashes("test")
+    odd.sql("test", "DELETE FROM public.visits; CREATE TABLE public.later (id int)")
+    with _reached_as(odd, "NOCREATEDB"):
+        restore = ["dbrestore", "-d", "test", "-i", backup["name"], "--noinput"]
+        assert "--in-place" in odd.refused(*restore)["hint"]
+        result = odd.result(*restore, "--in-place")
+    assert odd.hashes("test") == before
+    assert odd.sql("test", "SELECT to_regclass('public.later')") is None
+    assert result["saved_as"] in {it["name"] for it in odd.result("listbackups")["backups"]}
+
+
+def test_in_place_that_fails_changes_nothing(odd: Installation, tmp_path: Path) -> None:
+    before = odd.hashes("test")
+    broken = tmp_path / "broken.sql"
+    broken.write_text("CREATE TABLE public.x (id int); SELECT 1 / 0;")
+    odd.refused("dbrestore", "-d", "test", "-I", str(broken), "--in-place", "--noinput")
+    assert odd.hashes("test") == before
+
+
+FORMS = [("custom", ""), ("custom", "gzip"), ("directory", ""), ("tar", ""), ("tar", "zstd"),
+         ("plain", ""), ("plain", "gzip"), ("plain", "zstd")]  # fmt: skip
+
+
+@pytest.mark.parametrize(("form", "packed"), FORMS)
+def test_foreign_dumps_in_every_format(
+    odd18: Installation, tmp_path: Path, form: str, packed: str
+) -> None:
+    dump = tmp_path / f"dump.{form}"
+    source = odd18.databases["test"]
+    environment = {**source.libpq_environment(), "PGPASSWORD": source.password}
+    subprocess.run(
+        [find_tool("pg_dump", 18), f"--format={form}", "--schema=public", "--no-publications",
+         "--file", dump], env=environment, check=True,
+    )  # fmt: skip
+    if packed:
+        data = dump.read_bytes()
+        dump = dump.with_suffix(f".{form}.packed")
+        dump.write_bytes(_packed(packed, data))
+    result = odd18.result("dbrestore", "-d", "dev", "-I", str(dump), "--noinput")
+    assert result["rows"] > 1000
+    wanted = {name: value for name, value in odd18.hashes("test").items() if "dd" not in name}
+    assert {k: v for k, v in odd18.hashes("dev").items() if k in wanted} == wanted
+
+
+def _packed(how: str, data: bytes) -> bytes:
+    if how == "gzip":
+        import gzip
+
+        half = len(data) // 2  # as parallel compressors do: several members in one file
+        return gzip.compress(data[:half]) + gzip.compress(data[half:])
+    import zstandard
+
+    return zstandard.ZstdCompressor().compress(data)
+
+
+def test_missing_roles_are_named_and_mapped_only_when_asked(odd: Installation) -> None:
+    with session(odd.server.superuser) as control:
+        execute(control, "CREATE ROLE reception_x")
+        try:
+            odd.sql("test", "GRANT SELECT ON public.people TO reception_x")
+            backup = odd.result("dbbackup", "-d", "test")
+        finally:
+            with session(odd.server.superuser.with_database(odd.databases["test"].database)) as it:
+                execute(it, "DROP OWNED BY reception_x")
+            execute(control, "DROP ROLE reception_x")
+    restore = ["dbrestore", "-d", "dev", "-i", backup["name"], "--noinput"]
+    error = odd.refused(*restore)
+    assert "reception_x" in error["message"]
+    assert "--no-owner" in error["hint"]
+    odd.result(*restore, "--no-owner")
+    assert odd.hashes("dev") == odd.hashes("test")
+    assert odd.result("verify_backup", backup["name"], "--full")["verified"] is True
+
+
+def test_event_triggers_need_a_superuser_or_are_left_out_knowingly(odd: Installation) -> None:
+    database = odd.databases["test"].database
+    with session(odd.server.superuser.with_database(database)) as it:
+        execute(it, """CREATE FUNCTION public.noted() RETURNS event_trigger LANGUAGE plpgsql
+                       AS $$ BEGIN END $$""")  # fmt: skip
+        execute(
+            it, "CREATE EVENT TRIGGER noting ON ddl_command_end EXECUTE FUNCTION public.noted()"
+        )
+        execute(it, "COMMENT ON EVENT TRIGGER noting IS 'x'")
+        execute(it, "ALTER FUNCTION public.noted() OWNER TO " + odd.server.params.user)
+        execute(it, "CREATE PUBLICATION everything FOR ALL TABLES")
+    backup = odd.result("dbbackup", "-d", "test")
+    restore = ["dbrestore", "-d", "dev", "-i", backup["name"], "--noinput"]
+    error = odd.refused(*restore)
+    assert "event trigger noting" in error["message"]
+    assert "publication everything" in error["message"]
+    odd.result(*restore, "--skip-privileged")
+    assert odd.hashes("dev") == odd.hashes("test")
+
+
+def test_row_security_that_would_hide_rows_is_refused(odd: Installation) -> None:
+    odd.sql(
+        "test",
+        """DROP MATERIALIZED VIEW public.by_year;
+           ALTER TABLE public.people ENABLE ROW LEVEL SECURITY;
+           ALTER TABLE public.people FORCE ROW LEVEL SECURITY;
+           CREATE POLICY few ON public.people USING (id < 10)""",
+    )
+    error = odd.refused("dbbackup", "-d", "test")
+    assert "people" in error["message"]
+    assert odd.result("listbackups")["backups"] == []
+    with _reached_as(odd, "BYPASSRLS CREATEDB"):
+        backup = odd.result("dbbackup", "-d", "test")
+        restore = ["dbrestore", "-d", "test", "-i", backup["name"], "--noinput"]
+        assert odd.result(*restore)["rows"] == backup["rows"]
+
+
+def test_a_role_that_may_only_read_backs_up_everything(odd: Installation) -> None:
+    reader = "reader_" + odd.databases["test"].database
+    odd.sql("test", "SELECT nextval('public.visits_id_seq')")
+    with session(odd.server.superuser) as control:
+        execute(control, f"CREATE ROLE {reader} LOGIN PASSWORD 'x' IN ROLE pg_read_all_data")
+    try:
+        params = odd.server.params
+        url = (
+            f"postgresql://{reader}:x@{params.host}:{params.port}/{odd.databases['test'].database}"
+        )
+        owner_url = odd.server.url(odd.databases["test"].database)
+        odd.variables["TEST_DATABASE_URL"] = url
+        backup = odd.run("dbbackup", "-d", "test", "--json", code=None)
+        if backup.code:  # large objects have no role that may read them all before PostgreSQL 18
+            assert "large object" in backup.json["error"]["message"]
+            with session(odd.server.superuser.with_database(odd.databases["test"].database)) as it:
+                oids = fetch_all(it, "SELECT oid FROM pg_largeobject_metadata")
+                for (oid,) in oids:
+                    execute(it, f"GRANT SELECT ON LARGE OBJECT {oid} TO {reader}")
+        name = odd.result("dbbackup", "-d", "test")["name"]
+        odd.variables["TEST_DATABASE_URL"] = owner_url
+        odd.result("dbrestore", "-d", "dev", "-i", name, "--noinput", "--no-owner")
+        assert odd.hashes("dev") == odd.hashes("test")
+        assert odd.sql("dev", "SELECT last_value FROM public.visits_id_seq") == 5001
+    finally:
+        for name in ("test", "dev"):
+            database = odd.databases[name].database
+            with session(odd.server.superuser.with_database(database)) as it:
+                execute(it, f"DROP OWNED BY {reader}")
+        with session(odd.server.superuser) as control:
+            execute(control, f"DROP ROLE {reader}")
