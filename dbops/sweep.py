@@ -14,7 +14,13 @@ from django_tasks import TaskResultStatus
 from django_tasks_db.models import DBTaskResult
 
 from dbops import conf, journal
-from dbops.exceptions import DbopsError, LockedError, StatementError
+from dbops.exceptions import (
+    DbopsError,
+    LockedError,
+    StatementError,
+    StorageReadError,
+    StorageWriteError,
+)
 from dbops.kept import kept_by_a_failed
 from dbops.kinds import record_backup
 from dbops.models import Backup, Operation
@@ -58,12 +64,11 @@ def sweep(*, actor: str) -> Swept:
             swept.databases += _sweep_databases(environment)
         except DbopsError as error:
             swept.unreachable.append(f"{environment}: {error}")
-    store = conf.backup_store()
-    for name, operation in store.leftovers().items():
-        if _is_over(operation):
-            store.remove_leftover(name)
-            swept.files.append(name)
-    swept.catalogued, swept.uncatalogued = reconcile_catalogue()
+    try:
+        swept.files = _sweep_storage()
+        swept.catalogued, swept.uncatalogued = reconcile_catalogue()
+    except (StorageReadError, StorageWriteError) as error:
+        swept.unreachable.append(f"backups: {error}")
     done = {key: names for key, names in asdict(swept).items() if names and key != "unreachable"}
     if done:
         journal.record("swept", actor=actor, **done)
@@ -152,6 +157,14 @@ def _sweep_databases(environment: str) -> list[str]:
             if ended and _drop_unless_held(control, params.with_database(built_for), name):
                 removed.append(name)
     return removed
+
+
+def _sweep_storage() -> list[str]:
+    store = conf.backup_store()
+    over = [name for name, operation in store.leftovers().items() if _is_over(operation)]
+    for name in over:
+        store.remove_leftover(name)
+    return over
 
 
 def _database_of(operation_id: str) -> str | None:

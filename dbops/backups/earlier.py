@@ -7,17 +7,13 @@ vouches for them, so they are restored like any dump made elsewhere: read before
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
-from dbops.backups.manifest import MAX_BYTES, SUFFIX
-from dbops.backups.store import BackupStore
-
-# The extensions of its PostgreSQL connectors, and what compression and encryption append.
-NAME = re.compile(r"\.psql(\.bin)?(\.gz)?(?P<encrypted>\.gpg)?\Z")
+from dbops.backups.store import EARLIER, BackupStore
+from dbops.exceptions import BackupNotFoundError
 
 
 @dataclass(frozen=True)
@@ -52,25 +48,19 @@ def earlier_backups(store: BackupStore) -> list[EarlierBackup]:
 
 def _look(store: BackupStore) -> Iterator[EarlierBackup]:
     for name in store.entries():
-        match = NAME.search(name)
+        match = EARLIER.search(name)
         if match and is_earlier_backup(store, name):
-            made = store.storage.get_modified_time(name)
-            made = made if made.tzinfo else made.replace(tzinfo=UTC)
-            size = store.storage.size(name)
-            yield EarlierBackup(name, made, size, match["encrypted"] is not None)
+            encrypted = match["encrypted"] is not None
+            yield EarlierBackup(name, store.written_at(name), store.archive_size(name), encrypted)
 
 
 def is_earlier_backup(store: BackupStore, name: str) -> bool:
-    """True for a file of django-dbbackup's; false for one of ours whose manifest was damaged or
-    taken away, which must not pass for a dump nobody ever signed."""
-    if not NAME.search(name) or not store.storage.exists(name):
+    """True for a file of django-dbbackup's; false for one whose ``.metadata`` is a manifest of
+    ours, whole or not. Raises StorageReadError."""
+    if not EARLIER.search(name) or not store.exists(name):
         return False
-    if not store.storage.exists(name + SUFFIX):
-        return True
-    with store.storage.open(name + SUFFIX) as file:
-        data = file.read(MAX_BYTES)
     try:
-        content = json.loads(data)
-    except ValueError:
+        content = json.loads(store.read_metadata(name))
+    except (ValueError, BackupNotFoundError):
         return True
     return isinstance(content, dict) and not {"format", "hmac"} & content.keys()

@@ -13,7 +13,7 @@ import re
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any, Protocol, runtime_checkable
 
@@ -31,6 +31,9 @@ from dbops.postgres.process import CHUNK
 PINNED = ".pinned"
 """Put after a backup's name: the mark that it is never to be deleted."""
 _NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,180}\Z")
+EARLIER = re.compile(r"\.psql(\.bin)?(\.gz)?(?P<encrypted>\.gpg)?\Z")
+"""What django-dbbackup's PostgreSQL connectors name their files. Ours never bear such a name: one
+of ours whose manifest is gone must not pass for a dump that nobody ever signed."""
 _TEMPORARY = re.compile(r"^\.(?P<operation>[0-9a-f]{12})\.partial\Z")
 _UNSEALED = re.compile(r"-(?P<operation>[0-9a-f]{12})\.dump\.zst(\.age|\.gpg)?\Z")
 
@@ -128,13 +131,23 @@ class BackupStore:
         return self._read_manifest(name)
 
     def _read_manifest(self, name: str) -> Manifest:
+        return decode_manifest(self.read_metadata(name), self.keys, name)
+
+    def read_metadata(self, name: str) -> bytes:
+        """What lies beside the archive, whoever wrote it.
+
+        Raises:
+            BackupNotFoundError: nothing does. BackupInvalidError: far too much.
+            StorageReadError: the storage does not let itself be read.
+        """
+        check_name(name)
         data = bytearray()
         with closing(self._chunks(name + SUFFIX, name)) as chunks:
             for chunk in chunks:
                 data += chunk
                 if len(data) > MAX_BYTES:
                     raise BackupInvalidError(f"The manifest of {name} is far too large.")
-        return decode_manifest(bytes(data), self.keys, name)
+        return bytes(data)
 
     @contextmanager
     def reading(self, name: str) -> Iterator[Iterator[bytes]]:
@@ -242,6 +255,16 @@ class BackupStore:
             except FileNotFoundError as error:
                 raise _not_found(name) from error
 
+    def written_at(self, name: str) -> datetime:
+        """When the storage says the archive was written. Raises as :meth:`archive_size`."""
+        check_name(name)
+        with self._telling(StorageReadError, "read"):
+            try:
+                moment = self.storage.get_modified_time(name)
+            except FileNotFoundError as error:
+                raise _not_found(name) from error
+        return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
     def pin(self, name: str) -> None:
         """Mark a backup as never to be deleted, in the storage itself: a catalogue can be lost.
 
@@ -310,7 +333,8 @@ def check_name(name: str) -> None:
 
 def check_new_name(name: str) -> None:
     """The same for a name somebody wishes for a new backup. Raises UsageError."""
-    if not _NAME.match(name) or name.endswith((SUFFIX, PINNED)):
+    reserved = name.endswith((SUFFIX, PINNED)) or EARLIER.search(name)
+    if not _NAME.match(name) or reserved:
         raise UsageError(
             f"{name[:100]!r} is no name for a backup.",
             hint="Letters, digits, dots, dashes and underscores, 180 at most, no directory.",

@@ -24,6 +24,22 @@ from dbops.postgres.process import CHUNK
 from dbops.postgres.script import check_script, load_script
 from dbops.postgres.tools import find_tool
 
+_UNPACK = "Unpack it first; of compressed dumps .gz and .zst are read."
+_OF_ANOTHER = "Only dumps of PostgreSQL can be restored: pg_dump makes them."
+# What people hand in by mistake, by its first bytes.
+_OTHERS = (
+    (b"PK\x03\x04", "a zip archive", _UNPACK),
+    (b"7z\xbc\xaf\x27\x1c", "a 7-zip archive", _UNPACK),
+    (b"BZh", "a file compressed by bzip2", _UNPACK),
+    (b"\xfd7zXZ\x00", "a file compressed by xz", _UNPACK),
+    (b"\x04\x22\x4d\x18", "a file compressed by lz4", _UNPACK),
+    (b"SQLite format 3\x00", "a SQLite database", _OF_ANOTHER),
+    (b"-- MySQL dump", "a dump of MySQL", _OF_ANOTHER),
+    (b"-- MariaDB dump", "a dump of MariaDB", _OF_ANOTHER),
+    (b"--\n-- PostgreSQL database cluster dump", "a dump of a whole cluster, by pg_dumpall",
+     "Dump the one database: pg_dump --format=custom"),
+    (b"[{", "a fixture of Django", "python manage.py loaddata reads it"),
+)  # fmt: skip
 _PUBLIC = "SELECT set_config('search_path', 'public, pg_catalog', false)"
 
 
@@ -68,6 +84,9 @@ class ForeignSource:
             return True
         with self._opened() as chunks:
             head = next(chunks, b"")
+        for magic, what, hint in _OTHERS:
+            if head.startswith(magic):
+                raise ForeignDumpError(f"{self.name} looks like {what}.", hint=hint)
         return head.startswith(archive.MAGIC) or _is_tar(head)
 
     def _look_at_archive(self, endpoint: Endpoint, problems: Preflight) -> None:

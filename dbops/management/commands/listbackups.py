@@ -8,7 +8,8 @@ from typing import Any
 import humanize
 
 from dbops import conf
-from dbops.backups.earlier import earlier_backups
+from dbops.backups.earlier import EarlierBackup, earlier_backups
+from dbops.exceptions import StorageReadError
 from dbops.management.console import size
 from dbops.management.operation_command import DbopsCommand
 from dbops.models import Backup
@@ -38,11 +39,10 @@ class Command(DbopsCommand):
         if options["encrypted"] is not None:
             backups = backups.filter(encrypted=options["encrypted"])
         found = [item.to_json() for item in backups]
-        if options["database"] is None:
-            # Whose they are nobody wrote down.
+        if options["database"] is None:  # of earlier ones nobody wrote down whose they are
             found += [
                 item.to_json()
-                for item in earlier_backups(conf.backup_store())
+                for item in self._earlier()
                 if options["encrypted"] in (None, item.encrypted)
             ]
         found.sort(key=lambda item: item["created_at"], reverse=True)
@@ -53,6 +53,13 @@ class Command(DbopsCommand):
                 self.console.say(item["name"])
         else:
             self._show(found)
+
+    def _earlier(self) -> list[EarlierBackup]:
+        try:
+            return earlier_backups(conf.backup_store())
+        except StorageReadError as error:  # the catalogue is known all the same
+            self.console.note(f"{error}")
+            return []
 
     def _show(self, backups: list[dict[str, Any]]) -> None:
         if not backups:
