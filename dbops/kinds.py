@@ -109,10 +109,16 @@ def _backup_request(environment: str, options: Mapping[str, Any]) -> BackupReque
         schemas=tuple(options.get("schemas", ())),
         rows_of=tuple(options.get("rows_of", ())),
         keys=keys if keys.can_encrypt else None,
+        expected_size=_size_of_the_last(environment),
         checksums=bool(options.get("checksums")),
         revision=conf.code_revision(),
         pg_bin=conf.tools_directory(),
     )
+
+
+def _size_of_the_last(environment: str) -> int:
+    last = Backup.objects.filter(environment=environment, partial=False).first()
+    return last.size if last else 0
 
 
 def record_backup(manifest: Manifest) -> Backup:

@@ -10,9 +10,13 @@ from typing import Any
 
 import pytest
 
+from dbops.exceptions import SpaceError
+from dbops.operations.guards import Preflight
 from dbops.postgres.connection import execute, fetch_all, session
+from dbops.postgres.databases import free_space, server_facts
 from dbops.postgres.tools import find_tool
 from tests.installation import Installation, row_hashes
+from tests.servers import Server
 
 ODD = """
 CREATE SCHEMA "Ö dd";
@@ -399,3 +403,17 @@ def test_a_role_that_may_only_read_backs_up_everything(odd: Installation) -> Non
                 execute(it, f"DROP OWNED BY {reader}")
         with session(odd.server.superuser) as control:
             execute(control, f"DROP ROLE {reader}")
+
+
+def test_room_is_looked_for_before_anything_is_touched(server18: Server) -> None:
+    with session(server18.params) as control:
+        facts = server_facts(control)
+    free = free_space(facts)
+    assert free is not None
+    assert free > 0
+    problems = Preflight()
+    problems.require_space(facts, free // 2)
+    problems.check()
+    problems.require_space(facts, 1 << 60)
+    with pytest.raises(SpaceError, match=r"needs about 1,099,511,627,776 MiB.* MiB free"):
+        problems.check()

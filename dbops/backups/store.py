@@ -255,6 +255,14 @@ class BackupStore:
             except FileNotFoundError as error:
                 raise _not_found(name) from error
 
+    def free_space(self) -> int | None:
+        """Bytes free where the backups lie; None for a remote storage."""
+        if self.directory is None:
+            return None
+        existing = next(it for it in (self.directory, *self.directory.parents) if it.is_dir())
+        status = os.statvfs(existing)
+        return status.f_bavail * status.f_frsize
+
     def written_at(self, name: str) -> datetime:
         """When the storage says the archive was written. Raises as :meth:`archive_size`."""
         check_name(name)

@@ -15,9 +15,15 @@ from dbops.backups.codec import Meter, compress
 from dbops.backups.encryption import Keys, encrypt
 from dbops.backups.manifest import Manifest
 from dbops.backups.store import BackupStore, check_new_name
-from dbops.exceptions import BackupInvalidError, OperationCancelled, ToolError
+from dbops.exceptions import BackupInvalidError, OperationCancelled, SpaceError, ToolError
 from dbops.operations.context import OperationContext
-from dbops.operations.guards import Endpoint, check_stamp, inspect_endpoint, require_existing
+from dbops.operations.guards import (
+    Endpoint,
+    check_stamp,
+    inspect_endpoint,
+    mebibytes,
+    require_existing,
+)
 from dbops.postgres import archive, catalog, roles
 from dbops.postgres.connection import session
 from dbops.postgres.fingerprint import Fingerprint, standing_still, take_fingerprint
@@ -46,6 +52,8 @@ class BackupRequest:
     """All definitions, but only the rows of these tables ("schema.table"); () for all rows."""
     keys: Keys | None = None
     """Who can read the backup; None leaves it unencrypted."""
+    expected_size: int = 0
+    """Bytes the last one took; 0 where there was none."""
     checksums: bool = False
     """Whether the manifest gets a checksum of every table's rows."""
     revision: str = ""
@@ -80,6 +88,7 @@ def backup_database(request: BackupRequest, context: OperationContext) -> Backup
     endpoint = inspect_endpoint(request.database, request.environment)
     require_existing(endpoint)
     check_stamp(endpoint, writing=False)
+    _require_space(request)
     pg_dump = find_tool("pg_dump", endpoint.server.major, request.pg_bin)
     meter = Meter()
     with exported_snapshot(request.database, application=context.application) as snapshot:
@@ -97,6 +106,16 @@ def backup_database(request: BackupRequest, context: OperationContext) -> Backup
         request.store.forget(name)
         raise
     return BackupResult(manifest)
+
+
+def _require_space(request: BackupRequest) -> None:
+    free = request.store.free_space()
+    if free is not None and request.expected_size > free:
+        raise SpaceError(
+            f"The last backup of {request.environment} took {mebibytes(request.expected_size)}; "
+            f"the backup storage has {mebibytes(free)} free.",
+            hint="Make room there: python manage.py prune_backups --dry-run",
+        )
 
 
 def list_backups(store: BackupStore) -> Iterator[Manifest]:

@@ -202,12 +202,13 @@ class Preflight:
         free = free_space(server)
         if free is not None and needed > free:
             self.add(SpaceError(
-                f"The restored database needs about {_mebibytes(needed)}; the server's disk has "
-                f"{_mebibytes(free)} free.",
+                f"The restored database needs about {mebibytes(needed)}; the server's disk has "
+                f"{mebibytes(free)} free.",
                 hint="Make room there: operations sweep drops databases kept for an undo that "
                 "have expired.",
             ))  # fmt: skip
 
 
-def _mebibytes(size: int) -> str:
+def mebibytes(size: int) -> str:
+    """Bytes for a sentence."""
     return f"{size / (1 << 20):,.0f} MiB"
