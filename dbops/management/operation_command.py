@@ -13,6 +13,7 @@ from argparse import ArgumentParser, ArgumentTypeError
 from collections.abc import Mapping
 from typing import Any
 
+from django.core.checks import Tags
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import Error as DatabaseLayerError
 
@@ -40,6 +41,9 @@ _MOST_JOBS = 64
 class DbopsCommand(BaseCommand):
     """A command whose errors are one line, and one JSON object under ``--json``."""
 
+    # Ours and Django's of security; those of models and URLs concern who writes code, and loading
+    # every URL takes a third of a short command's time.
+    requires_system_checks: tuple[str, ...] = (Tags.security,)
     takes_environment = False
     asks = False
     example = ""

@@ -18,7 +18,7 @@ from dbops.postgres.process import Child
 class Command(DbopsCommand):
     help = "Run the main job on the embedded server with a sample clinic, then serve the console."
     example = "demo --no-serve"
-    requires_system_checks: list[str] = []
+    requires_system_checks: tuple[str, ...] = ()
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         super().add_arguments(parser)

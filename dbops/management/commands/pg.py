@@ -10,7 +10,7 @@ from dbops.management.operation_command import DbopsCommand
 class Command(DbopsCommand):
     help = "Start, stop or look at the embedded PostgreSQL server."
     example = "pg start"
-    requires_system_checks: list[str] = []
+    requires_system_checks: tuple[str, ...] = ()
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         super().add_arguments(parser)
