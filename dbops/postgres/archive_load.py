@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -106,13 +106,16 @@ def _load_rows(params: ConnectionParams, how: Load, poll: Poll) -> None:
             _load_share(params, how, lines, poll_all)
         except BaseException as error:
             failed.append(error)
-            raise
 
     with ThreadPoolExecutor(len(shares) or 1) as pool:
         done = [pool.submit(work, share) for share in shares]
-    for each in done:
-        if each.exception() is not None:
-            raise failed[0]
+        try:
+            wait(done)
+        except BaseException as error:  # a signal: the shares are told before they are waited for
+            failed.append(error)
+            raise
+    if failed:
+        raise failed[0]
 
 
 def _load_share(params: ConnectionParams, how: Load, lines: list[str], poll: Poll) -> None:
