@@ -207,6 +207,18 @@ def _look_at_origin(operation: Operation) -> None:
         check_origin(operation, store.read_manifest(name).environment)
 
 
+def _look_at_verified(operation: Operation) -> None:
+    try:
+        _look_at_origin(operation)
+    except BackupInvalidError:
+        _mark_damaged(operation.options["name"])
+        raise
+
+
+def _mark_damaged(name: str) -> None:
+    Backup.objects.filter(name=name).update(verified_at=None, verified_how="")
+
+
 def _lock_restored(operation: Operation) -> list[Wanted]:
     return [Wanted(operation.target, _restored_database(operation), True)]
 
@@ -241,7 +253,7 @@ def _verify(operation: Operation, context: OperationContext) -> Result:
     try:
         result = asdict(verify_backup(request, context))
     except BackupInvalidError:
-        Backup.objects.filter(name=request.name).update(verified_at=None, verified_how="")
+        _mark_damaged(request.name)
         raise
     how = Backup.Verification.FULL if full else Backup.Verification.CHECKSUM
     _mark_verified(request.name, how)
@@ -333,7 +345,7 @@ KINDS: Mapping[str, KindOfOperation] = {
     Operation.Kind.TRIGGERS: KindOfOperation(_triggers),
     Operation.Kind.INIT: KindOfOperation(_init),
     Operation.Kind.VERIFY: KindOfOperation(
-        _verify, writes=False, look=_look_at_origin, databases=_lock_nothing
+        _verify, writes=False, look=_look_at_verified, databases=_lock_nothing
     ),
     Operation.Kind.PRUNE: KindOfOperation(_prune, writes=False, databases=_lock_nothing),
 }

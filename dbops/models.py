@@ -33,8 +33,8 @@ class Operation(models.Model):
         UNDO = "undo", "Undo"
         TRIGGERS = "triggers", "Apply triggers"
         INIT = "init", "Initialise"
-        VERIFY = "verify", "Verify a backup"
-        PRUNE = "prune", "Prune backups"
+        VERIFY = "verify", "Verify"
+        PRUNE = "prune", "Prune"
 
     ACTIVE = (Status.QUEUED, Status.RUNNING)
     REPLACING = (Kind.RESTORE, Kind.COPY, Kind.UNDO)
@@ -155,6 +155,7 @@ class Backup(models.Model):
     class Meta:
         ordering = ["-created_at"]
         default_permissions = ("view",)
+        permissions = [("pin_backup", "Can pin a backup")]
 
     def __str__(self) -> str:
         return self.name

@@ -45,10 +45,16 @@ def check_policy(operation: Operation, *, confirm: str = "") -> None:
     if kind == Operation.Kind.COPY:
         _check_copy(operation)
     _check_masking(operation)
-    if operation.door != "cli" and kind not in _READING - {Operation.Kind.PRUNE}:
+    if operation.door != "cli" and not _only_reads(operation):
         # What concerns the storage concerns every environment.
         _check_console(target or operation.options.get("environment") or ENVIRONMENTS[-1])
     require_typed_name(kind, target, confirm)
+
+
+def _only_reads(operation: Operation) -> bool:
+    """A verification that restores aside makes a database on its environment's server."""
+    kind = operation.kind
+    return kind == Operation.Kind.BACKUP or (kind == Operation.Kind.VERIFY and not operation.target)
 
 
 def require_typed_name(kind: str, target: str, typed: str) -> None:

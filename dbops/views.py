@@ -14,7 +14,7 @@ from django.views.decorators.http import require_safe
 
 from dbops import conf, policy
 from dbops.admin.actions import PERMISSIONS, may_see_operations
-from dbops.admin.presentation import age, bytes_text, count_text, seconds_text
+from dbops.admin.presentation import age, bytes_text, count_text, proof_text, seconds_text
 from dbops.admin.preview import inspect_request, is_allowed
 from dbops.exceptions import ConfigurationError
 from dbops.models import Backup, Operation
@@ -64,6 +64,8 @@ class Card:
     tables: str
     backup: Backup | None
     backup_age: str
+    proof: str
+    """When and how a backup of it was last verified; "" for never."""
     running: Operation | None
     last: Operation | None
     last_age: str
@@ -73,7 +75,9 @@ class Card:
 
 def _card(facts: EnvironmentFacts, user: Any) -> Card:
     name = facts.environment
-    backup = Backup.objects.filter(environment=name).first()
+    backups = Backup.objects.filter(environment=name, partial=False)
+    backup = backups.first()
+    proven = backups.exclude(verified_at=None).order_by("-verified_at").first()
     operations = Operation.objects.filter(Q(source=name) | Q(target=name))
     last = operations.exclude(status__in=Operation.ACTIVE).first()
     return Card(
@@ -84,6 +88,7 @@ def _card(facts: EnvironmentFacts, user: Any) -> Card:
         tables=count_text(facts.tables),
         backup=backup,
         backup_age=age(backup.created_at) if backup else "",
+        proof=proof_text(proven),
         running=operations.filter(status__in=Operation.ACTIVE).first(),
         last=last,
         last_age=age(last.created_at) if last else "",

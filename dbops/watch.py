@@ -129,6 +129,7 @@ def signals_cancel(context: OperationContext) -> Iterator[list[int]]:
         # database behind.
         for other in handled:
             signal.signal(other, signal.SIG_IGN)
+        context.cancelled.set()  # for the other threads of the operation
         raise (KeyboardInterrupt if number == signal.SIGINT else Terminated)(number)
 
     handled = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)

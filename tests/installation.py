@@ -95,9 +95,9 @@ class Installation:
             start_new_session=True, **options,
         )  # fmt: skip
 
-    def run(self, *arguments: str, code: int | None = 0) -> Answer:
+    def run(self, *arguments: str, code: int | None = 0, **options: Any) -> Answer:
         """manage.py to its end; ``code`` is what it has to exit with (None: anything)."""
-        process = self.start(*arguments)
+        process = self.start(*arguments, **options)
         out, err = process.communicate(timeout=240)
         answer = Answer(process.returncode, out, err)
         assert code is None or answer.code == code, f"{arguments}: {answer}"
@@ -108,9 +108,9 @@ class Installation:
         """``result`` of a command that has to succeed, run with --json."""
         return self.run(*arguments, "--json").json["result"]  # type: ignore[no-any-return]
 
-    def refused(self, *arguments: str, code: int = 1) -> dict[str, Any]:
+    def refused(self, *arguments: str, code: int = 1, **options: Any) -> dict[str, Any]:
         """``error`` of a command that has to be refused, run with --json."""
-        return self.run(*arguments, "--json", code=code).json["error"]  # type: ignore[no-any-return]
+        return self.run(*arguments, "--json", code=code, **options).json["error"]  # type: ignore[no-any-return]
 
     def hashes(self, environment: str) -> dict[str, str]:
         """{"schema.table": hash over its rows} plus sequences: what "unchanged" means."""

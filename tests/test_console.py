@@ -1,4 +1,4 @@
-"""The dashboard, the records and the four actions: who may do what, and what comes of it."""
+"""The dashboard, the records and the actions: who may do what, and what comes of it."""
 
 from __future__ import annotations
 
@@ -37,6 +37,7 @@ ACTIONS = {
     "restore": ("restore", {"backup": BACKUP, "target": "dev"}),
     "copy": ("copy", {"source": "test", "target": "dev"}),
     "triggers": ("apply_triggers", {"target": "dev"}),
+    "verify": ("verify_backup", {"backup": BACKUP}),
 }
 SignIn = Callable[..., Client]
 
@@ -139,6 +140,7 @@ def test_every_post_needs_a_csrf_token(operator: Client, backup: Backup, action:
         ("restore", "restore", "", "dev", {"name": BACKUP}),
         ("copy", "copy", "test", "dev", {"strategy": "auto"}),
         ("triggers", "triggers", "", "dev", {}),
+        ("verify", "verify", "", "", {"name": BACKUP}),
     ],
 )
 def test_a_confirmed_action_is_queued(
@@ -456,8 +458,8 @@ def test_the_dashboard_shows_each_environment(operator: Client, backup: Backup) 
         assert (">active<" in card) == (name == "dev")
         assert (f"{LIST}restore/?target={name}" in card) == (name == "dev")
         assert f"{LIST}backup/?source={name}" in card
-    assert "never" not in cards[0]
-    assert "never" in cards[1]
+    assert "<dd>never" not in cards[0]
+    assert "<dd>never" in cards[1]
 
 
 def test_the_dashboard_links_a_running_operation(operator: Client, queued: Operation) -> None:
@@ -501,7 +503,16 @@ def test_a_server_that_accepts_and_stays_silent_delays_nobody() -> None:
 # Every page
 
 
-PAGES = ["/", LIST, "/admin/", f"{LIST}copy/", "/admin/dbops/backup/", "/admin/dbops/journalentry/"]
+PAGES = [
+    "/",
+    LIST,
+    "/admin/",
+    f"{LIST}copy/",
+    f"{LIST}restore/",
+    f"{LIST}verify/",
+    "/admin/dbops/backup/",
+    "/admin/dbops/journalentry/",
+]
 
 
 @pytest.mark.parametrize("path", [*PAGES, "/accounts/login/"])

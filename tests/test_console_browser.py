@@ -86,6 +86,36 @@ def test_a_backup_from_the_dashboard_to_its_outcome(page: Page, complaints: list
     assert complaints == []
 
 
+def test_a_backup_is_pinned_and_fully_verified_from_its_page(
+    page: Page, complaints: list[str]
+) -> None:
+    tasks.run_operation.call(_ask_for_backup(page).pk)
+    page.goto("/admin/dbops/backup/")
+    page.get_by_role("link", name=Backup.objects.get().name).click()
+    page.get_by_role("button", name="Pin").click()
+    expect(page.get_by_text("pruning never deletes it").first).to_be_visible()
+    page.get_by_role("link", name="Verify…").click()
+    page.get_by_label("Restore it aside and compare").press("Space")  # by keyboard alone
+    page.keyboard.press("Enter")
+    page.get_by_role("button", name="Verify").press("Enter")
+    expect(page.get_by_text("queued", exact=True)).to_be_visible()
+    tasks.run_operation.call(Operation.objects.get(kind="verify").pk)
+    expect(page.get_by_text("✓ right").first).to_be_visible()
+    page.get_by_role("link", name="Dashboard").click()
+    expect(page.get_by_role("article", name="dev")).to_contain_text("restored aside and compared")
+    assert complaints == []
+
+
+def test_more_is_opened_by_keyboard(page: Page, complaints: list[str]) -> None:
+    page.goto("/admin/dbops/operation/restore/")
+    expect(page.get_by_label("Only these tables")).to_be_hidden()
+    page.get_by_text("More", exact=True).press("Enter")
+    page.get_by_label("Only these tables").fill("clinic.visit")
+    page.get_by_role("button", name="Continue").click()
+    expect(page.get_by_label("Only these tables")).to_have_value("clinic.visit")  # unfolded
+    assert complaints == []
+
+
 def test_a_running_operation_moves_on_its_page(page: Page, complaints: list[str]) -> None:
     operation = _ask_for_backup(page)
     Operation.objects.update(status="running", step="dump", progress=40)
@@ -113,7 +143,9 @@ def test_no_page_is_wider_than_the_window_or_breaks_the_policy(
 ) -> None:
     page.set_viewport_size({"width": width, "height": 700})
     page.emulate_media(color_scheme=scheme)
-    actions = [f"operation/{action}" for action in ("backup", "restore", "copy", "triggers")]
+    actions = [
+        f"operation/{action}" for action in ("backup", "restore", "copy", "triggers", "verify")
+    ]
     for path in ("", "operation", "backup", "journalentry", *actions):
         page.goto(f"/admin/dbops/{path}/" if path else "/")
         shown = page.evaluate("document.documentElement.scrollWidth")

@@ -6,64 +6,45 @@ import gzip
 import json
 import os
 import signal
-import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 
 from dbops.backups.codec import decompress
 from dbops.postgres.connection import fetch_all, fetch_value, session
+from tests.faults import (
+    MEGABYTE,
+    assert_failed,
+    assert_unharmed,
+    file_size_limit,
+    kill,
+    locked,
+    make_loading_slow,
+    make_noise,
+    mounted,
+    prepare,
+    state,
+    tools_of,
+    unmounting,
+    wait_for,
+)
 from tests.installation import Installation
 
 
 @pytest.fixture
 def prepared(installation: Installation) -> Installation:
     """test holds two tables; its one backup is ``prepared.variables['BACKUP']``."""
-    return _prepare(installation)
+    return prepare(installation)
 
 
 @pytest.fixture
 def prepared18(installation18: Installation) -> Installation:
     """The same on one server, for what is slow and does not depend on the version."""
-    return _prepare(installation18)
-
-
-def _prepare(installation: Installation) -> Installation:
-    installation.result("init_db", "--env", "test")
-    installation.sql(
-        "test",
-        """CREATE TABLE public.patients AS
-           SELECT g AS id, md5(g::text) AS name FROM generate_series(1, 60000) g;
-           CREATE TABLE public.notes AS SELECT 1 AS id, 'ä' AS note""",
-    )
-    installation.variables["BACKUP"] = installation.result("dbbackup", "-d", "test")["name"]
-    return installation
-
-
-def _assert_unharmed(installation: Installation, before: dict[str, str]) -> None:
-    """STD of the fault list: same target, no scratch database, no partial file, no lock."""
-    assert installation.hashes("test") == before
-    assert [name for name in installation.scratch() if "incoming" in name] == []
-    assert list((installation.home / "backups").glob(".*.partial")) == []
-    with session(installation.server.superuser) as control:
-        locks = fetch_value(
-            control,
-            """SELECT count(*) FROM pg_locks l JOIN pg_stat_activity a USING (pid)
-                WHERE l.locktype = 'advisory' AND a.application_name LIKE 'skinspire operation %%'
-                  AND l.objid::bigint = %s::bigint & 4294967295""",
-            [_key(installation.databases["test"].database)],
-        )
-    assert locks == 0
-
-
-def _key(database: str) -> int:
-    from dbops.postgres.locks import _key as key
-
-    return key(database)
+    return prepare(installation18)
 
 
 def _truncate(data: bytearray) -> bytearray:
@@ -79,31 +60,32 @@ def _flip(data: bytearray) -> bytearray:
 def test_a_damaged_backup_is_refused(
     prepared: Installation, damage: Callable[[bytearray], bytearray]
 ) -> None:
+    """Faults 14 and 15: by name, on every server."""
     file = prepared.home / "backups" / prepared.variables["BACKUP"]
     file.write_bytes(damage(bytearray(file.read_bytes())))
-    before = prepared.hashes("test")
+    before = state(prepared)
     error = prepared.refused("dbrestore", "-d", "test", "-i", file.name, "--noinput")
     assert error["code"] == "backup_invalid"
-    _assert_unharmed(prepared, before)
-    last = prepared.result("operations")["operations"][0]
-    assert (last["kind"], last["status"]) == ("restore", "failed")
+    assert_failed(prepared, before, error["message"])
 
 
 def test_truncated_at_every_five_per_cent(prepared18: Installation, tmp_path: Path) -> None:
-    """Given by path, with no manifest to tell: still nothing half-restored takes its place."""
+    """Fault 14: given by path, with no manifest to tell. Still nothing half-restored takes the
+    target's place."""
     prepared = prepared18
     whole = (prepared.home / "backups" / prepared.variables["BACKUP"]).read_bytes()
-    before = prepared.hashes("test")
+    before = state(prepared)
     for percent in range(0, 100, 5):
         cut = tmp_path / f"cut-{percent}.dump.zst"
         cut.write_bytes(whole[: len(whole) * percent // 100])
         prepared.refused("dbrestore", "-d", "test", "-I", str(cut), "--noinput")
-    _assert_unharmed(prepared, before)
+    assert_unharmed(prepared, before)
 
 
 def test_archives_cut_inside_their_contents_do_not_hang(
     installation18: Installation, shared_data: Path, tmp_path: Path
 ) -> None:
+    """Fault 14: a cut where not even the table of contents is whole."""
     whole = gzip.compress((shared_data / "pagila/pagila.dump").read_bytes())
     for size in (1, 10, 100, 1000, 2000, 4000):
         cut = tmp_path / f"{size}.gz"
@@ -113,8 +95,8 @@ def test_archives_cut_inside_their_contents_do_not_hang(
 
 
 def test_writes_during_the_dump_still_add_up(prepared18: Installation) -> None:
-    """Money moves between accounts while the backup runs: the rows counted are the rows dumped,
-    and no transfer is half in it."""
+    """Fault 9: money moves between accounts while the backup runs. The rows counted are the rows
+    dumped, and no transfer is half in it."""
     prepared18.sql(
         "test",
         """CREATE TABLE public.accounts AS SELECT g AS id, 100 AS balance
@@ -152,8 +134,10 @@ def test_writes_during_the_dump_still_add_up(prepared18: Installation) -> None:
 
 @pytest.mark.parametrize("change", ["removed", "edited", "rehashed"])
 def test_a_forged_manifest_is_refused(prepared: Installation, change: str) -> None:
+    """Fault 16: the manifest is missing, was edited, or fits an archive that was exchanged."""
     file = prepared.home / "backups" / prepared.variables["BACKUP"]
     manifest = file.with_name(file.name + ".metadata")
+    whole = [(it, it.read_bytes()) for it in (file, manifest)]
     if change == "removed":
         manifest.unlink()
     else:
@@ -166,29 +150,30 @@ def test_a_forged_manifest_is_refused(prepared: Installation, change: str) -> No
             file.write_bytes(file.read_bytes()[::-1])
             content["sha256"] = hashlib.sha256(file.read_bytes()).hexdigest()
         manifest.write_text(json.dumps(content))
-    before = prepared.hashes("test")
+    before = state(prepared)
     error = prepared.refused("dbrestore", "-d", "test", "-i", file.name, "--noinput")
     assert error["code"] in ("backup_invalid", "backup_not_found")
-    _assert_unharmed(prepared, before)
+    for path, content in whole:
+        path.write_bytes(content)
+    assert_failed(prepared, before, error["message"])
+    prepared.result("dbrestore", "-d", "test", "-i", file.name, "--noinput")
 
 
 def test_kill_9_while_loading_leaves_the_target_and_a_sweep_clears_up(
     prepared: Installation,
 ) -> None:
-    _make_loading_slow(prepared)
-    before = prepared.hashes("test")
+    """Fault 20: on every server, while indexes are built."""
+    make_loading_slow(prepared)
+    before = state(prepared)
     process = prepared.start("dbrestore", "-d", "test", "-i", prepared.variables["BACKUP"],
                              "--noinput")  # fmt: skip
-    _wait_for(lambda: any("incoming" in name for name in prepared.scratch()))
+    wait_for(lambda: any("incoming" in name for name in prepared.scratch()))
     time.sleep(0.5)
-    os.kill(process.pid, signal.SIGKILL)
-    process.communicate()
-    assert prepared.hashes("test") == before
+    kill(process, prepared)
+    assert state(prepared) == before
     swept = prepared.result("operations", "sweep")
     assert len(swept["interrupted"]) == 1
-    _assert_unharmed(prepared, before)
-    assert prepared.result("operations")["operations"][0]["status"] == "interrupted"
-    assert _tools_of(process.pid) == []
+    assert_failed(prepared, before, "process died", "interrupted")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
@@ -196,59 +181,63 @@ def test_kill_9_while_loading_leaves_the_target_and_a_sweep_clears_up(
 def test_signals_end_everything_and_say_cancelled(
     prepared: Installation, number: signal.Signals, kind: str
 ) -> None:
+    """Fault 6: Ctrl-C, TERM and HUP. The tool is reaped, nothing is left."""
     if kind == "dbrestore":
-        _make_loading_slow(prepared)
-    before = prepared.hashes("test")
+        make_loading_slow(prepared)
+    before = state(prepared)
     backups = prepared.result("listbackups")["backups"]
     command = ["dbbackup", "-d", "test"]
     if kind == "dbrestore":
         command = ["dbrestore", "-d", "test", "-i", prepared.variables["BACKUP"], "--noinput"]
-    with _locked(prepared) if kind == "dbbackup" else nullcontext():
+    with locked(prepared) if kind == "dbbackup" else nullcontext():
         process = prepared.start(*command)
         tool = "pg_dump" if kind == "dbbackup" else "pg_restore"
-        _wait_for(lambda: _tools_of(process.pid, tool) != [])
+        wait_for(lambda: tools_of(process.pid, tool) != [])
         time.sleep(0.3)
         os.kill(process.pid, number)
         _, err = process.communicate(timeout=30)
     assert process.returncode == (130 if number == signal.SIGINT else 143), err
     assert "Traceback" not in err
-    assert _tools_of(process.pid) == []
-    _assert_unharmed(prepared, before)
+    assert tools_of(process.pid) == []
+    assert_unharmed(prepared, before)
     assert prepared.result("operations")["operations"][0]["status"] == "cancelled"
     assert prepared.result("listbackups")["backups"] == backups
 
 
 def test_a_locked_table_is_named_after_ten_seconds(prepared18: Installation) -> None:
+    """Fault 10: somebody holds a table exclusively; the next run succeeds once he has let go."""
     prepared = prepared18
-    with _locked(prepared):
+    before = state(prepared)
+    with locked(prepared):
         error = prepared.refused("dbbackup", "-d", "test")
     assert "notes" in error["message"]
-    _assert_unharmed(prepared, prepared.hashes("test"))
+    assert_failed(prepared, before, "notes")
+    prepared.result("dbbackup", "-d", "test")
 
 
 def test_operations_cancel_stops_a_running_restore(prepared: Installation) -> None:
-    _make_loading_slow(prepared)
-    before = prepared.hashes("test")
+    make_loading_slow(prepared)
+    before = state(prepared)
     process = prepared.start("dbrestore", "-d", "test", "-i", prepared.variables["BACKUP"],
                              "--noinput")  # fmt: skip
-    _wait_for(lambda: _tools_of(process.pid, "pg_restore") != [])
+    wait_for(lambda: tools_of(process.pid, "pg_restore") != [])
     running = prepared.result("operations")["operations"][0]
     answer = prepared.run("operations", "cancel", running["id"], "--json").json
     assert answer["operation"]["status"] == "cancelled"
     process.communicate(timeout=30)
     assert process.returncode == 130
-    _assert_unharmed(prepared, before)
+    assert_unharmed(prepared, before)
 
 
 def test_the_server_stopped_in_mid_restore(prepared: Installation) -> None:
-    """The connections die as with a postmaster killed; the next run succeeds."""
-    _make_loading_slow(prepared)
-    before = prepared.hashes("test")
+    """The connections die as with a postmaster killed (fault 21, on every server)."""
+    make_loading_slow(prepared)
+    before = state(prepared)
     process = prepared.start("dbrestore", "-d", "test", "-i", prepared.variables["BACKUP"],
                              "--noinput")  # fmt: skip
     prefix = prepared.databases["test"].database + "__incoming"
     with session(prepared.server.superuser) as control:
-        _wait_for(
+        wait_for(
             lambda: bool(
                 fetch_value(
                     control,
@@ -260,7 +249,7 @@ def test_the_server_stopped_in_mid_restore(prepared: Installation) -> None:
         )
     process.communicate(timeout=60)
     assert process.returncode == 1
-    _assert_unharmed(prepared, before)
+    assert_unharmed(prepared, before)
 
 
 def test_urls_swapped_by_mistake_are_refused_by_the_stamp(prepared: Installation) -> None:
@@ -319,10 +308,10 @@ def test_tables_without_a_stamp_are_taken_in_only_when_asked(installation18: Ins
 
 
 def test_the_second_of_two_hears_who_holds_the_target(prepared: Installation) -> None:
-    _make_loading_slow(prepared)
+    make_loading_slow(prepared)
     command = ["dbrestore", "-d", "test", "-i", prepared.variables["BACKUP"], "--noinput"]
     first = prepared.start(*command)
-    _wait_for(lambda: _tools_of(first.pid, "pg_restore") != [])
+    wait_for(lambda: tools_of(first.pid, "pg_restore") != [])
     error = prepared.refused(*command)
     backup = prepared.refused("dbbackup", "-d", "test")
     os.kill(first.pid, signal.SIGTERM)
@@ -335,12 +324,12 @@ def test_the_second_of_two_hears_who_holds_the_target(prepared: Installation) ->
 
 def test_no_secret_shows_anywhere(prepared: Installation) -> None:
     """The password is in no argument, no process environment of a tool, no file of ours."""
-    _make_loading_slow(prepared)
+    make_loading_slow(prepared)
     password = prepared.server.params.password
     process = prepared.start("dbrestore", "-d", "test", "-i", prepared.variables["BACKUP"],
                              "--noinput")  # fmt: skip
-    _wait_for(lambda: _tools_of(process.pid, "pg_restore") != [])
-    for pid in _tools_of(process.pid, "pg_restore"):
+    wait_for(lambda: tools_of(process.pid, "pg_restore") != [])
+    for pid in tools_of(process.pid, "pg_restore"):
         for part in ("cmdline", "environ"):
             assert password.encode() not in Path(f"/proc/{pid}/{part}").read_bytes()
     os.kill(process.pid, signal.SIGTERM)
@@ -358,7 +347,8 @@ def test_a_wrong_password_and_a_dead_server_are_one_sentence(installation18: Ins
     assert "canary" not in answer.out + answer.err
 
 
-def test_a_read_only_storage_is_named(installation18: Installation) -> None:
+def test_a_file_in_place_of_the_storage_is_named(installation18: Installation) -> None:
+    """Fault 8: there is a file where the directory should be."""
     installation18.result("init_db", "--env", "dev")
     blocked = installation18.home / "backups"
     blocked.write_text("a file where the directory should be")
@@ -366,35 +356,39 @@ def test_a_read_only_storage_is_named(installation18: Installation) -> None:
     assert error["code"] == "storage"
 
 
-def test_disk_full_fails_the_backup_and_leaves_nothing(installation18: Installation) -> None:
-    if os.geteuid() != 0:
-        pytest.skip("mounting a small disk needs root")
-    installation = installation18
-    installation.result("init_db", "--env", "dev")
-    installation.sql(
-        "dev",
-        """CREATE TABLE public.noise AS SELECT md5(random()::text) AS x
-             FROM generate_series(1, 200000)""",
-    )
-    storage = installation.home / "backups"
-    storage.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=1m", "none", str(storage)], check=False
-    )
-    if mounted.returncode:
-        pytest.skip("mounting is not allowed here")
-    try:
-        error = installation.refused("dbbackup", "-d", "dev")
-        assert error["code"] == "storage"
-        assert "No space left" in error["message"]
-        assert list(storage.iterdir()) == []
-    finally:
-        subprocess.run(["umount", str(storage)], check=True)
+def test_disk_full_fails_the_backup_and_leaves_nothing(prepared18: Installation) -> None:
+    """Fault 1: the disk is full in the middle of a dump that is larger than the last one; and where
+    the last one already took more room than there is, that is said at once."""
+    prepared = prepared18
+    make_noise(prepared, 8)
+    before = state(prepared)
+    storage = prepared.home / "backups"
+    size = sum(file.stat().st_size for file in storage.iterdir())
+    kept = {file: file.read_bytes() for file in storage.iterdir()}
+    if mounted(storage, "-t", "tmpfs", "-o", f"size={size + 4 * MEGABYTE}", "none"):
+        with unmounting(storage):
+            for file, content in kept.items():
+                file.write_bytes(content)
+            error = prepared.refused("dbbackup", "-d", "test")
+            assert_failed(prepared, before, "No space left")
+            assert {it: it.read_bytes() for it in storage.iterdir()} == kept
+    else:  # the same write fails, for another reason
+        error = prepared.refused("dbbackup", "-d", "test", **file_size_limit(4))
+        assert_failed(prepared, before, "File too large")
+    assert error["code"] == "storage"
+    prepared.result("dbbackup", "-d", "test")
+    if mounted(storage, "-t", "tmpfs", "-o", f"size={4 * MEGABYTE}", "none"):
+        with unmounting(storage):
+            error = prepared.refused("dbbackup", "-d", "test")
+            assert error["code"] == "no_space"
+            assert "has 4 MiB free" in error["message"]
+            assert_failed(prepared, before, "The last backup of test took")
 
 
 def test_newer_archives_are_refused_with_both_versions(
     installation15: Installation, installation18: Installation
 ) -> None:
+    """Fault 17: given by path. And tools newer than the server, as fault 13 the other way round."""
     installation = installation15
     installation18.result("init_db", "--env", "dev")
     name = installation18.result("dbbackup", "-d", "dev")["name"]
@@ -417,46 +411,6 @@ def _bin(major: int) -> Path:
     return found
 
 
-def _make_loading_slow(installation: Installation) -> None:
-    """Hold pg_restore for long enough to be hit: an index whose expression takes its time."""
-    installation.sql(
-        "test",
-        """CREATE FUNCTION public.slow(integer) RETURNS integer LANGUAGE plpgsql IMMUTABLE
-           AS $$ BEGIN PERFORM pg_catalog.pg_sleep(0.02); RETURN $1; END $$;
-           CREATE TABLE public.slowly AS SELECT g AS id FROM generate_series(1, 150) g;
-           CREATE INDEX slow_index ON public.slowly (public.slow(id))""",
-    )
-    installation.variables["BACKUP"] = installation.result("dbbackup", "-d", "test")["name"]
-
-
-@contextmanager
-def _locked(installation: Installation) -> Iterator[None]:
-    """Hold pg_dump: it waits for a table somebody has locked."""
-    with session(installation.databases["test"]) as connection, connection.cursor() as cursor:
-        cursor.execute("BEGIN; LOCK TABLE public.notes IN ACCESS EXCLUSIVE MODE")
-        yield
-        cursor.execute("ROLLBACK")
-
-
-def _wait_for(condition: Callable[[], bool], seconds: float = 30) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen"
-        time.sleep(0.02)
-
-
-def _tools_of(pid: int, name: str = "pg_") -> list[int]:
-    """Live pg_dump and pg_restore processes our command started (each leads its own group)."""
-    import psutil
-
-    found = []
-    for process in psutil.process_iter(["pid", "ppid", "name", "status"]):
-        info = process.info
-        if info["name"].startswith(name) and info["status"] != "zombie" and info["ppid"] == pid:
-            found.append(info["pid"])
-    return found
-
-
 @pytest.mark.parametrize(
     "statement",
     [
@@ -469,6 +423,7 @@ def _tools_of(pid: int, name: str = "pg_") -> list[int]:
 def test_a_foreign_dump_cannot_reach_beyond_its_database(
     installation: Installation, tmp_path: Path, statement: str
 ) -> None:
+    """Fault 25: hidden in a block that no reader of SQL can look into."""
     installation.result("init_db", "--env", "dev")
     before = installation.hashes("dev")
     dump = tmp_path / "hostile.sql"
@@ -482,7 +437,7 @@ def test_a_foreign_dump_cannot_reach_beyond_its_database(
 def test_a_hostile_archive_is_read_before_it_is_run(
     installation: Installation, tmp_path: Path
 ) -> None:
-    """An archive's statements are text: here one that drops another database."""
+    """Fault 25: an archive's statements are text. Here one drops another database."""
     victim = installation.server.create_database()
     command = f"DROP DATABASE {victim.database} WITH (FORCE);"
     installation.result("init_db", "--env", "dev")

@@ -30,9 +30,9 @@ from dbops.operations.context import OperationContext
 from dbops.operations.retention import PruneRequest, prune_backups
 from dbops.postgres.connection import session
 from skinspire.variables import read_counts
+from tests.faults import make_loading_slow, prepare, tools_of, wait_for
 from tests.installation import Installation
 from tests.s3_server import ACCESS_KEY, SECRET_KEY, S3Server
-from tests.test_faults import _make_loading_slow, _prepare, _tools_of, _wait_for
 
 NOW = datetime(2026, 3, 18, 12, tzinfo=UTC)
 NONE = RetentionPolicy(0, 0, 0)
@@ -516,9 +516,9 @@ def test_a_wrong_name_hears_the_nearest(history: Installation) -> None:
 
 
 def test_a_backup_that_a_running_restore_uses_stays(installation18: Installation) -> None:
-    installation = _prepare(installation18)
+    installation = prepare(installation18)
     installation.variables["BACKUP_RETENTION"] = "daily=1,weekly=0,monthly=0"
-    _make_loading_slow(installation)
+    make_loading_slow(installation)
     store = _store(installation)
     manifest = store.read_manifest(installation.variables["BACKUP"])
     with store.reading(manifest.name) as chunks:
@@ -528,7 +528,7 @@ def test_a_backup_that_a_running_restore_uses_stays(installation18: Installation
     _add(store, "unused", 31, "test")
     installation.result("operations", "sweep")
     restore = installation.start("dbrestore", "-d", "test", "-i", "used", "--noinput")
-    _wait_for(lambda: _tools_of(restore.pid, "pg_restore") != [])
+    wait_for(lambda: tools_of(restore.pid, "pg_restore") != [])
     result = installation.result("prune_backups", "--noinput")
     os.kill(restore.pid, signal.SIGTERM)
     restore.communicate()
@@ -593,7 +593,7 @@ def test_kill_9_in_the_middle_of_deleting_and_a_second_run_ends_it(history: Inst
     history.result("operations", "sweep")
     before = len(store.names())
     process = history.start("prune_backups", "--noinput")
-    _wait_for(lambda: len(store.names()) < before - 3)
+    wait_for(lambda: len(store.names()) < before - 3)
     os.kill(process.pid, signal.SIGKILL)
     process.communicate()
     survivors = store.names()

@@ -1,3 +1,3 @@
-"""The records and the four actions in the admin."""
+"""The records and the actions in the admin."""
 
 from dbops.admin import records  # noqa: F401  (registers the models)

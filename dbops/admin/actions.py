@@ -1,4 +1,4 @@
-"""The four actions and the undo: ask, show what will happen, and only then submit."""
+"""The actions and the undo: ask, show what will happen, and only then submit."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin, messages
+from django.contrib.admin.utils import quote
 from django.contrib.auth.mixins import PermissionRequiredMixin
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import get_object_or_404, redirect
@@ -14,10 +15,10 @@ from django.utils.decorators import method_decorator
 from django.views import View
 from django.views.decorators.cache import never_cache
 
-from dbops import policy, runner, tasks
+from dbops import policy, pruning, runner, tasks
 from dbops.admin.preview import preview
 from dbops.admin.progress import UNDOABLE, progress_json
-from dbops.exceptions import ConfirmationError, PolicyError
+from dbops.exceptions import ConfirmationError, DbopsError, PolicyError
 from dbops.forms import (
     BackUpForm,
     ConfirmationForm,
@@ -25,9 +26,10 @@ from dbops.forms import (
     OperationForm,
     RestoreForm,
     TriggersForm,
+    VerifyForm,
     Wanted,
 )
-from dbops.models import Operation
+from dbops.models import Backup, Operation
 
 OPERATION_PAGE = "admin:dbops_operation_change"
 PERMISSIONS: dict[str, str] = {
@@ -35,6 +37,7 @@ PERMISSIONS: dict[str, str] = {
     Operation.Kind.RESTORE: "dbops.restore",
     Operation.Kind.COPY: "dbops.copy",
     Operation.Kind.TRIGGERS: "dbops.apply_triggers",
+    Operation.Kind.VERIFY: "dbops.verify_backup",
 }
 
 
@@ -133,8 +136,16 @@ class RestoreView(ActionView):
     kind = Operation.Kind.RESTORE
     title = "Restore a backup"
     button = "Restore"
-    intention = "The backup is loaded beside the database, proven, and only then takes its place."
+    intention = "It is loaded beside the database, proven, and only then replaces what is there."
     form_class = RestoreForm
+
+
+class VerifyView(ActionView):
+    kind = Operation.Kind.VERIFY
+    title = "Verify a backup"
+    button = "Verify"
+    intention = "Is it what was written, and can it be restored? The catalogue keeps the answer."
+    form_class = VerifyForm
 
 
 class CopyView(ActionView):
@@ -215,3 +226,22 @@ class CancelView(StaffView):
         else:
             messages.warning(request, "It had ended already.")
         return redirect(OPERATION_PAGE, operation.pk)
+
+
+class PinView(StaffView):
+    """Pin a backup, so that pruning never deletes it, or unpin it."""
+
+    permission_required = "dbops.pin_backup"
+    http_method_names = ("post",)
+
+    def post(self, request: HttpRequest, name: str) -> HttpResponse:
+        backup = get_object_or_404(Backup, pk=name)
+        pinned = request.POST.get("pinned") == "yes"
+        try:
+            pruning.set_pinned(backup.name, pinned, actor=request.user.get_username())
+        except DbopsError as error:
+            messages.error(request, f"{error} {error.hint}".strip())
+        else:
+            may = "never deletes it" if pinned else "may delete it in its time"
+            messages.success(request, f"{'Pinned' if pinned else 'Unpinned'}: pruning {may}.")
+        return redirect("admin:dbops_backup_change", quote(backup.pk))

@@ -2,18 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import difflib
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
 from django.conf import settings
 
 from dbops import conf, kinds, policy
-from dbops.admin.presentation import age, bytes_text, count_text
-from dbops.exceptions import DbopsError, StorageWriteError
+from dbops.admin.presentation import (
+    age,
+    bytes_text,
+    count_text,
+    holdings_text,
+    moment_text,
+    proof_text,
+)
+from dbops.backups.manifest import Manifest
+from dbops.exceptions import BackupInvalidError, DbopsError, StorageWriteError
 from dbops.forms import Wanted
 from dbops.models import Backup, Operation
+from dbops.operations.context import OperationContext
 from dbops.operations.copy import plan_copy
-from dbops.operations.guards import Endpoint, require_not_newer
+from dbops.operations.guards import (
+    Endpoint,
+    Preflight,
+    inspect_endpoint,
+    require_can_replace,
+    require_existing,
+    require_not_newer,
+)
 from dbops.operations.inspection import (
     InspectRequest,
     find_previous,
@@ -21,6 +38,9 @@ from dbops.operations.inspection import (
     plan_replacement,
     server_label,
 )
+from dbops.operations.restore import RestoreRequest, open_source
+from dbops.postgres.connection import session
+from dbops.postgres.databases import MAINTENANCE
 
 _STRATEGIES = {
     "template": "the server copies the files itself",
@@ -75,7 +95,7 @@ def _unsaved(wanted: Wanted) -> Operation:
 
 def _backup(wanted: Wanted, found: Preview) -> None:
     endpoint = plan_in_place(inspect_request(wanted.source), writing=False)
-    last = Backup.objects.filter(environment=wanted.source).first()
+    last = Backup.objects.filter(environment=wanted.source, partial=False).first()
     found.lines += [
         ("What", _described(endpoint)),
         ("To", "a new file in the backup storage, compressed and signed"),
@@ -85,26 +105,127 @@ def _backup(wanted: Wanted, found: Preview) -> None:
 
 
 def _restore(wanted: Wanted, found: Preview) -> None:
-    backup = Backup.objects.get(name=wanted.options["name"])
-    found.origin = backup.environment
+    backup = _tell_backup(wanted, found)
+    tables = tuple(wanted.options.get("tables", ()))
     manifest = conf.backup_store().read_manifest(backup.name)
-    endpoint = plan_replacement(inspect_request(wanted.target))
-    require_not_newer(backup.name, manifest.server_major, endpoint.server)
-    found.lines += [
-        ("Backup", backup.name),
-        ("Made", f"{age(backup.created_at)} ({backup.created_at:%d %B %Y, %H:%M} UTC)"),
-        ("Of", f"{backup.environment}, PostgreSQL {backup.server_version}"),
-        (
-            "Holds",
-            f"{count_text(backup.rows)} rows in {count_text(backup.tables)} tables, "
-            f"{bytes_text(backup.size)} compressed",
-        ),
-    ]
+    request = inspect_request(wanted.target)
+    endpoint = plan_replacement(request)
+    asked = RestoreRequest(
+        database=request.database,
+        environment=wanted.target,
+        store=conf.backup_store(),
+        save=lambda _: "",  # nothing is restored from here
+        name=backup.name,
+        tables=tables,
+    )
+    open_source(asked, OperationContext(""))  # refuses a partial backup that lacks what is asked
+    _look_at_server(wanted, manifest, endpoint)
     if backup.environment != wanted.target and policy.is_protected(backup.environment):
         found.warnings.append(
             f"Personal data of {backup.environment} arrives in {wanted.target} unmasked."
         )
-    _tell_replacement(endpoint, found)
+    if tables:
+        _tell_tables(tables, manifest, endpoint, found)
+    else:
+        _tell_replacement(endpoint, found)
+    _tell_owners(wanted, manifest, endpoint, found)
+
+
+def _tell_backup(wanted: Wanted, found: Preview) -> Backup:
+    backup = Backup.objects.get(name=wanted.options["name"])
+    found.origin = backup.environment
+    found.lines += [
+        ("Backup", backup.name),
+        ("Made", moment_text(backup.created_at)),
+        ("Of", f"{backup.environment}, PostgreSQL {backup.server_version}"),
+        ("Holds", holdings_text(backup)),
+        ("Verified", proof_text(backup) or "never"),
+    ]
+    return backup
+
+
+def _look_at_server(wanted: Wanted, manifest: Manifest, endpoint: Endpoint) -> None:
+    problems = Preflight()
+    problems.require_not_newer(manifest.name, manifest.server_major, endpoint.server)
+    with session(endpoint.params.with_database(MAINTENANCE)) as control:
+        problems.require_extensions(control, manifest.content.extensions)
+        if not wanted.options.get("no_owner"):
+            problems.require_roles(control, list(manifest.owners), list(manifest.grantees))
+    problems.check()
+
+
+def _tell_tables(
+    tables: tuple[str, ...], manifest: Manifest, endpoint: Endpoint, found: Preview
+) -> None:
+    require_existing(endpoint)
+    held = manifest.content.tables
+    for table in tables:
+        if table not in held:
+            near = _nearest(table, held)
+            ending = f" Did you mean {', '.join(near)}?" if near else ""
+            found.warnings.append(f"The backup counts no rows of {table}.{ending}")
+    counted = ", ".join(f"{it} ({count_text(held[it])} rows)" for it in tables if it in held)
+    found.lines += [
+        ("In", _described(endpoint)),
+        ("Replaces", f"only {', '.join(tables)}; the rest stays as it is"),
+        ("By", counted or "what the backup holds of it"),
+        ("Meanwhile", "built aside first; then the tables are locked for a moment"),
+        ("Way back", "they are backed up first, and restored from that backup"),
+    ]
+
+
+def _nearest(table: str, held: Collection[str]) -> list[str]:
+    """The tables of that name in other schemas, or else of nearly that name."""
+    named = [it for it in held if it.split(".", 1)[1] == table.split(".", 1)[1]]
+    return named[:3] or difflib.get_close_matches(table, held, 3, cutoff=0.8)
+
+
+def _tell_owners(wanted: Wanted, manifest: Manifest, endpoint: Endpoint, found: Preview) -> None:
+    server = endpoint.server
+    privileged = "" if server.superuser else ", ".join(map(_readable, manifest.privileged))
+    if wanted.options.get("no_owner"):
+        found.lines.append(("Owner", f"everything belongs to {server.role}"))
+    if wanted.options.get("skip_privileged"):
+        found.lines.append(("Leaves out", privileged or "nothing: there is no need"))
+    elif privileged:
+        found.warnings.append(
+            f"Only a superuser can restore what it holds: {privileged}. It will be refused unless "
+            f"that is left out (under More)."
+        )
+
+
+def _readable(entry: str) -> str:
+    kind, _, name = entry.partition(" - ")
+    return f"{kind.lower()} {name}"
+
+
+def _verify(wanted: Wanted, found: Preview) -> None:
+    backup = _tell_backup(wanted, found)
+    found.lines.append(("Checks", "its signature, and its checksum by reading all of it"))
+    try:
+        manifest = conf.backup_store().read_manifest(backup.name)
+    except BackupInvalidError as error:  # that is what a verification is there to put on record
+        found.warnings.append(f"{error} Verifying it will fail and say so.")
+        return
+    if wanted.options.get("full"):
+        _tell_rehearsal(wanted, manifest, found)
+    found.lines.append(("Replaces", "nothing; people can go on working"))
+
+
+def _tell_rehearsal(wanted: Wanted, manifest: Manifest, found: Preview) -> None:
+    params = conf.database_params(wanted.target)
+    endpoint = inspect_endpoint(params, wanted.target)
+    require_can_replace(endpoint)
+    require_not_newer(manifest.name, manifest.server_major, endpoint.server)
+    rows = "rows and their checksums" if manifest.content.checksums is not None else "rows"
+    found.lines += [
+        ("Compares", f"{rows}, structure, sequences, triggers and grants"),
+        (
+            "Where",
+            f"in a scratch database beside {server_label(params)}, about "
+            f"{bytes_text(manifest.database_size)}, dropped again at the end",
+        ),
+    ]
 
 
 def _copy(wanted: Wanted, found: Preview) -> None:
@@ -167,4 +288,5 @@ _PREVIEWS: Mapping[str, Callable[[Wanted, Preview], None]] = {
     Operation.Kind.COPY: _copy,
     Operation.Kind.TRIGGERS: _triggers,
     Operation.Kind.UNDO: _undo,
+    Operation.Kind.VERIFY: _verify,
 }

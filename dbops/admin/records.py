@@ -5,14 +5,26 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib import admin
+from django.db.models import Exists, OuterRef, QuerySet
+from django.db.models.fields.json import KT
 from django.http import HttpRequest, HttpResponse
 from django.urls import URLPattern, path, reverse
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 from dbops.admin import actions
-from dbops.admin.presentation import age, bytes_text, pill, result_rows, seconds_text
+from dbops.admin.presentation import (
+    age,
+    bytes_text,
+    holdings_text,
+    moment_text,
+    pill,
+    proof_text,
+    result_rows,
+    seconds_text,
+)
 from dbops.admin.progress import can_undo, waiting_hint
+from dbops.exceptions import BackupInvalidError
 from dbops.models import Backup, JournalEntry, Operation
 
 LINES_SHOWN = 500
@@ -56,7 +68,7 @@ class OperationAdmin(ReadOnlyAdmin):
 
     @admin.display(description="Operation", ordering="kind")
     def what(self, operation: Operation) -> str:
-        return f"{operation.get_kind_display()} {operation.route}"
+        return f"{operation.get_kind_display()} {operation.route}".rstrip()
 
     @admin.display(description="Status", ordering="status")
     def state(self, operation: Operation) -> SafeString:
@@ -76,6 +88,7 @@ class OperationAdmin(ReadOnlyAdmin):
             path("backup/", actions.BackUpView.as_view(), name=name("backup")),
             path("restore/", actions.RestoreView.as_view(), name=name("restore")),
             path("copy/", actions.CopyView.as_view(), name=name("copy")),
+            path("verify/", actions.VerifyView.as_view(), name=name("verify")),
             path("triggers/", actions.TriggersView.as_view(), name=name("triggers")),
             path("<str:operation_id>/undo/", actions.UndoView.as_view(), name=name("undo")),
             path("<str:operation_id>/cancel/", actions.CancelView.as_view(), name=name("cancel")),
@@ -101,31 +114,65 @@ class OperationAdmin(ReadOnlyAdmin):
 
 def _details(request: HttpRequest, operation: Operation) -> dict[str, Any]:
     permission = actions.PERMISSIONS.get(operation.kind, "")
+    sees_backups = request.user.has_perm("dbops.view_backup")
     newest = list(operation.log_lines.order_by("-pk")[:LINES_SHOWN])
     return {
-        "title": f"{operation.get_kind_display()} {operation.route}",
+        "title": f"{operation.get_kind_display()} {operation.route}".rstrip(),
         "subtitle": None,
         "operation": operation,
         "state": pill(operation.status),
         "lines": newest[::-1],
-        "rows": result_rows(operation.result),
+        "options": result_rows({key: it for key, it in operation.options.items() if it}),
+        "rows": result_rows(operation.result, sees_backups=sees_backups),
         "took": seconds_text(operation.seconds),
         "hint": waiting_hint(operation),
         "may_undo": request.user.has_perm(permission) and can_undo(operation),
+        "way_back": way_back(operation) if request.user.has_perm(permission) else "",
     }
+
+
+def way_back(operation: Operation) -> str:
+    """Where to put back the tables it replaced, which only a backup keeps; "" where it did not."""
+    saved, tables = operation.result.get("saved_as"), operation.options.get("tables")
+    if operation.kind != Operation.Kind.RESTORE or not saved or not tables:
+        return ""
+    return _prefilled("restore", backup=saved, target=operation.target, tables="\n".join(tables))
+
+
+class ProofFilter(admin.SimpleListFilter):
+    """How a backup was last verified; Django's own filter would not offer "never"."""
+
+    title = "verified"
+    parameter_name = "verified_how"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
+        return [*Backup.Verification.choices, ("never", "not yet")]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Backup]) -> QuerySet[Backup]:
+        how = self.value()
+        if how == "never":
+            return queryset.filter(verified_at=None)
+        return queryset.filter(verified_how=how) if how else queryset
 
 
 @admin.register(Backup)
 class BackupAdmin(ReadOnlyAdmin):
     title = "Backups"
-    list_display = ("name", "of", "made", "stored", "verified")
-    list_filter = ("environment", "partial")
+    list_display = ("name", "of", "made", "stored", "verified", "marks")
+    list_filter = ("environment", ProofFilter, "pinned", "encrypted", "partial")
     search_fields = ("name", "actor")
     date_hierarchy = "created_at"
 
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Backup]:
+        failed = Operation.objects.filter(
+            kind=Operation.Kind.VERIFY, error_code=BackupInvalidError.code
+        ).annotate(backup=KT("options__name"))
+        found_damaged = Exists(failed.filter(backup=OuterRef("name")))
+        return super().get_queryset(request).annotate(found_damaged=found_damaged)
+
     def get_list_display(self, request: HttpRequest) -> Any:
-        shown = super().get_list_display(request)
-        return (*shown, "restore") if request.user.has_perm("dbops.restore") else shown
+        deeds = [kind for kind in _DEEDS if request.user.has_perm(actions.PERMISSIONS[kind])]
+        return (*super().get_list_display(request), *deeds)
 
     @admin.display(description="Environment", ordering="environment")
     def of(self, backup: Backup) -> SafeString:
@@ -140,15 +187,69 @@ class BackupAdmin(ReadOnlyAdmin):
         return age(backup.created_at)
 
     @admin.display(description="Verified", ordering="verified_at")
-    def verified(self, backup: Backup) -> str:
-        return age(backup.verified_at) if backup.verified_at else "not yet"
+    def verified(self, backup: Backup) -> SafeString | str:
+        if not is_damaged(backup):
+            return format_html('<span class="words">{}</span>', proof_text(backup) or "not yet")
+        return format_html('<strong class="bad">{}</strong>', "found damaged")
+
+    @admin.display(description="Marks")
+    def marks(self, backup: Backup) -> SafeString:
+        tags = ((mark,) for mark in _MARKS if getattr(backup, mark))
+        return format_html_join(" ", '<span class="tag">{}</span>', tags)
 
     @admin.display(description="")
-    def restore(self, backup: Backup) -> SafeString | str:
-        if backup.partial:
-            return "partial"
-        url = reverse("admin:dbops_operation_restore", query={"backup": backup.name})
-        return format_html('<a href="{}">Restore</a>', url)
+    def restore(self, backup: Backup) -> SafeString:
+        return format_html('<a href="{}">Restore</a>', _prefilled("restore", backup=backup.name))
+
+    @admin.display(description="")
+    def verify(self, backup: Backup) -> SafeString:
+        return format_html('<a href="{}">Verify</a>', _prefilled("verify", backup=backup.name))
+
+    def get_urls(self) -> list[URLPattern]:
+        pin = path("<str:name>/pin/", actions.PinView.as_view(), name="dbops_backup_pin")
+        return [pin, *super().get_urls()]
+
+    def change_view(
+        self,
+        request: HttpRequest,
+        object_id: str,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
+        backup = self.get_object(request, object_id)
+        context = {**(extra_context or {}), **(_facts(backup) if backup else {})}
+        return super().change_view(request, object_id, form_url, context)
+
+
+_DEEDS = (Operation.Kind.RESTORE, Operation.Kind.VERIFY)
+_MARKS = ("encrypted", "pinned", "partial")
+
+
+def is_damaged(backup: Any) -> bool:
+    """True where a verification found it damaged, and none since then found it right."""
+    return backup.found_damaged and backup.verified_at is None
+
+
+def _prefilled(action: str, **values: str) -> str:
+    return reverse(f"admin:dbops_operation_{action}", query=values)
+
+
+def _facts(backup: Backup) -> dict[str, Any]:
+    known = Operation.objects.filter(pk=backup.operation).exists()
+    return {
+        "title": f"Backup of {backup.environment}",
+        "subtitle": None,
+        "backup": backup,
+        "environment": pill(backup.environment),
+        "marks": [mark for mark in _MARKS if getattr(backup, mark)],
+        "made": moment_text(backup.created_at),
+        "holds": holdings_text(backup),
+        "proof": proof_text(backup),
+        "damaged": is_damaged(backup),
+        "operation": backup.operation if known else "",
+        "restore_url": _prefilled("restore", backup=backup.name),
+        "verify_url": _prefilled("verify", backup=backup.name),
+    }
 
 
 @admin.register(JournalEntry)

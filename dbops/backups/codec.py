@@ -15,7 +15,11 @@ ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 GZIP_MAGIC = b"\x1f\x8b"
 _MORSEL = 4096
 """Bytes inflated at once: a stream made to swell a thousandfold stays within some megabytes."""
-_LEVEL = 3  # the level PERFORMANCE.md measured: faster than the dump feeds it
+# Level 3 in threads of its own keeps pace with pg_dump and leaves our one to pass chunks on; each
+# thread holds a few windows, so that of 1 MB bounds the memory.
+_PARAMETERS = zstandard.ZstdCompressionParameters.from_level(
+    3, threads=2, window_log=20, write_checksum=True
+)
 
 
 class Meter:
@@ -38,7 +42,7 @@ class Meter:
 
 def compress(chunks: Iterable[bytes]) -> Iterator[bytes]:
     """zstd with a content checksum, never holding more than a chunk."""
-    compressor = zstandard.ZstdCompressor(level=_LEVEL, write_checksum=True).compressobj()
+    compressor = zstandard.ZstdCompressor(compression_params=_PARAMETERS).compressobj()
     for chunk in chunks:
         compressed = compressor.compress(chunk)
         if compressed:

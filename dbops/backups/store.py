@@ -76,6 +76,9 @@ class BackupStore:
             StorageWriteError: the storage refuses; nothing of it stays.
         """
         check_name(name)
+        with self._telling(StorageWriteError, "written"):
+            if self.storage.exists(name + SUFFIX):  # its archive's deletion was interrupted
+                raise _exists_already(name)
         self._put(name, chunks, operation)
 
     def _put(self, name: str, chunks: Iterable[bytes], operation: str) -> None:
@@ -256,12 +259,13 @@ class BackupStore:
                 raise _not_found(name) from error
 
     def free_space(self) -> int | None:
-        """Bytes free where the backups lie; None for a remote storage."""
+        """Bytes free where the backups lie; None where nobody knows."""
         if self.directory is None:
             return None
         existing = next(it for it in (self.directory, *self.directory.parents) if it.is_dir())
         status = os.statvfs(existing)
-        return status.f_bavail * status.f_frsize
+        # Some that are no disks (a bucket mounted as a file system) say they have no blocks at all.
+        return status.f_bavail * status.f_frsize if status.f_blocks else None
 
     def written_at(self, name: str) -> datetime:
         """When the storage says the archive was written. Raises as :meth:`archive_size`."""
@@ -367,7 +371,11 @@ def _write_file(directory: Path, name: str, chunks: Iterable[bytes], operation: 
             file.flush()
             os.fsync(file.fileno())
         _publish(temporary, directory / name)
-        _fsync_directory(directory)
+        try:
+            _fsync_directory(directory)
+        except BaseException:  # a name that a power cut may take away is none
+            (directory / name).unlink(missing_ok=True)
+            raise
     finally:
         with suppress(FileNotFoundError):
             temporary.unlink()

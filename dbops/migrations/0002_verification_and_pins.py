@@ -27,6 +27,6 @@ class Migration(migrations.Migration):
         migrations.AlterField(
             model_name='operation',
             name='kind',
-            field=models.CharField(choices=[('backup', 'Back up'), ('restore', 'Restore'), ('copy', 'Copy'), ('undo', 'Undo'), ('triggers', 'Apply triggers'), ('init', 'Initialise'), ('verify', 'Verify a backup'), ('prune', 'Prune backups')], max_length=20),
+            field=models.CharField(choices=[('backup', 'Back up'), ('restore', 'Restore'), ('copy', 'Copy'), ('undo', 'Undo'), ('triggers', 'Apply triggers'), ('init', 'Initialise'), ('verify', 'Verify'), ('prune', 'Prune')], max_length=20),
         ),
     ]

@@ -9,7 +9,7 @@ from typing import Any
 from dbops.backups.encryption import Keys
 from dbops.backups.manifest import Manifest
 from dbops.backups.store import BackupStore
-from dbops.exceptions import BackupInvalidError
+from dbops.exceptions import BackupInvalidError, UsageError
 from dbops.operations.context import OperationContext
 from dbops.operations.guards import Endpoint, Preflight, inspect_endpoint, require_can_replace
 from dbops.operations.replacement import building
@@ -70,6 +70,11 @@ def verify_backup(request: VerifyRequest, context: OperationContext) -> VerifyRe
         PreflightError, PrivilegeError, VersionMismatchError: it cannot be restored here.
     """
     manifest = request.store.read_manifest(request.name)
+    if request.full and manifest.excluded:
+        raise UsageError(
+            f"{manifest.name} is partial: its checksum can be verified, not a whole restore.",
+            hint="Leave out --full.",
+        )
     checks = [Check("signature", True, f"signed, {manifest.format}")]
     verify_checksum(request.store, manifest, context)
     checks.append(Check("checksum", True, f"sha256 over {manifest.size} bytes"))
