@@ -353,6 +353,6 @@ def stop_immediately(server: Server) -> None:
 
 
 def checkpoint(server: Server) -> None:
-    """After a crash sequences go on from where the log says, which is some numbers ahead."""
+    """Before a crash: sequences go on from where the log says, which is some numbers ahead."""
     with session(server.superuser) as control:
         execute(control, "CHECKPOINT")

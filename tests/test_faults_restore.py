@@ -116,8 +116,8 @@ def _flipped(data: bytes, place: int) -> bytes:
 
 
 def test_one_bit_flipped_in_a_plain_dump(prepared: Installation, tmp_path: Path) -> None:
-    """Fault 15: plain SQL carries no checksum. A flip that makes it malformed is refused; one inside
-    a value cannot be known by anybody, and everything else arrives."""
+    """Fault 15: plain SQL carries no checksum. A flip that makes it malformed is refused; one in a
+    value cannot be known by anybody, and everything else arrives."""
     before, path = state(prepared), tmp_path / "flipped.sql"
     whole = _dump(prepared.databases["test"], 18, tmp_path / "plain", "--table=patients")
     for place in (
@@ -331,8 +331,10 @@ def _small_disk(server: Server) -> Iterator[Callable[[int], None]]:
     with unmounting(base):
         subprocess.run(["cp", "-a", f"{aside}/.", str(base)], check=True)
         server.embedded.start()
-        yield leave
-        server.embedded.stop()
+        try:
+            yield leave
+        finally:
+            server.embedded.stop()
 
 
 def test_the_servers_disk_is_full(tmp_path: Path) -> None:
@@ -345,6 +347,7 @@ def test_the_servers_disk_is_full(tmp_path: Path) -> None:
         prepare(own)
         make_noise(own, 32)
         own.variables["BACKUP"] = own.result("dbbackup", "-d", "test")["name"]
+        checkpoint(server)  # new databases are full of holes until then
         before = state(own)
         for options in ([], ["--in-place"], ["--table", "noise"]):
             # More than a segment of the log, which the limit on files would end as well.

@@ -22,7 +22,7 @@ ODD = """
 CREATE SCHEMA "Ö dd";
 CREATE TABLE public.people (
     id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY, name text NOT NULL,
-    upper_name text GENERATED ALWAYS AS (upper(name)) STORED, born date, photo oid);
+    upper_name text GENERATED ALWAYS AS (md5(name)) STORED, born date, photo oid);
 INSERT INTO public.people (name, born) SELECT 'Zoë ' || g, date '1950-01-01' + g
   FROM generate_series(1, 500) g;
 CREATE TABLE public.visits (
@@ -417,3 +417,27 @@ def test_room_is_looked_for_before_anything_is_touched(server18: Server) -> None
     problems.require_space(facts, 1 << 60)
     with pytest.raises(SpaceError, match=r"needs about 1,099,511,627,776 MiB.* MiB free"):
         problems.check()
+
+
+def test_a_backup_of_an_older_major(
+    installation15: Installation, installation18: Installation
+) -> None:
+    """Made on 15, restored and proven on 18 by an installation of the same key and storage."""
+    _make_odd(installation15)
+    backup = installation15.result("dbbackup", "-d", "test", "--checksums")
+    installation18.variables |= {
+        "SECRET_KEY": (installation15.home / "secret_key").read_text(),
+        "BACKUP_STORAGE_URL": f"file://{installation15.home / 'backups'}",
+    }
+    restore = ["dbrestore", "-d", "test", "-i", backup["name"], "--noinput"]
+    assert installation18.result(*restore)["rows"] == backup["rows"]
+    assert installation18.hashes("test") == installation15.hashes("test")
+    checks = installation18.result("verify_backup", backup["name"], "--full")["checks"]
+    assert all(check["ok"] for check in checks)
+    back = installation18.result("dbbackup", "-d", "test")["name"]
+    installation15.variables |= {
+        "BACKUP_STORAGE_URL": installation18.variables["BACKUP_STORAGE_URL"]
+    }
+    error = installation15.refused("dbrestore", "-d", "test", "-i", back, "--noinput")
+    assert "PostgreSQL 18" in error["message"]
+    assert "PostgreSQL 15" in error["message"]

@@ -21,7 +21,7 @@ from dbops.postgres.connection import execute, session
 from dbops.postgres.databases import MAINTENANCE, touched_shared_catalogs
 from dbops.postgres.params import ConnectionParams
 from dbops.postgres.process import CHUNK
-from dbops.postgres.script import check_script, load_script
+from dbops.postgres.script import PUBLIC_FIRST, check_script, load_script
 from dbops.postgres.tools import find_tool
 
 _UNPACK = "Unpack it first; of compressed dumps .gz and .zst are read."
@@ -40,7 +40,6 @@ _OTHERS = (
      "Dump the one database: pg_dump --format=custom"),
     (b"[{", "a fixture of Django", "python manage.py loaddata reads it"),
 )  # fmt: skip
-_PUBLIC = "SELECT set_config('search_path', 'public, pg_catalog', false)"
 
 
 class ForeignSource:
@@ -99,8 +98,7 @@ class ForeignSource:
     def load(self, target: ConnectionParams, rows_of: frozenset[str] | None = None) -> None:
         self._context.step("load")
         with session(target, application=self._context.application) as connection:
-            # Hand-written scripts expect what psql gives them; pg_dump's set their own path first.
-            execute(connection, _PUBLIC)
+            execute(connection, PUBLIC_FIRST)
             connection.autocommit = False
             with self.script() as stream:
                 load_script(

@@ -17,10 +17,10 @@ from dbops.operations.guards import Endpoint
 from dbops.operations.replacement import ReplacedInPlace, require_equal
 from dbops.operations.restore_source import Source
 from dbops.postgres import contents
-from dbops.postgres.connection import fetch_all_polled, session
+from dbops.postgres.connection import OUR_SEARCH_PATH, execute, fetch_all_polled, session
 from dbops.postgres.databases import touched_shared_catalogs
 from dbops.postgres.fingerprint import take_fingerprint
-from dbops.postgres.script import load_script
+from dbops.postgres.script import PUBLIC_FIRST, load_script
 from dbops.postgres.stamp import write_stamp
 
 
@@ -48,6 +48,8 @@ def restore_in_place(
         began = time.monotonic()
         contents.drop_contents(connection, context.check_cancelled)
         context.step("load")
+        if expected is None:
+            execute(connection, PUBLIC_FIRST)
         with source.script() as stream:
             load_script(
                 stream,
@@ -63,6 +65,7 @@ def restore_in_place(
                 f"({', '.join(touched)})."
             )
         context.step("prove")
+        execute(connection, OUR_SEARCH_PATH)  # the script had its own
         write_stamp(connection, endpoint.environment)
         actual = take_fingerprint(
             connection,

@@ -33,7 +33,14 @@ from dbops.operations.replacement import ReplacedInPlace, building
 from dbops.operations.restore_source import Source
 from dbops.postgres import archive, catalog, contents, relations
 from dbops.postgres.archive_script import DumpScript
-from dbops.postgres.connection import Connection, execute, fetch_all, fetch_all_polled, session
+from dbops.postgres.connection import (
+    OUR_SEARCH_PATH,
+    Connection,
+    execute,
+    fetch_all,
+    fetch_all_polled,
+    session,
+)
 from dbops.postgres.databases import drop_database, touched_shared_catalogs
 from dbops.postgres.params import ConnectionParams
 from dbops.postgres.process import CHUNK
@@ -335,7 +342,7 @@ class _Replacing:
                 name=self._source.name,
                 trusted=True,
             )
-        execute(self._target, "SELECT set_config('search_path', 'pg_catalog, pg_temp', false)")
+        execute(self._target, OUR_SEARCH_PATH)
 
     def _tables_of(self, schemas: Sequence[str]) -> list[str]:
         return [it.label for it in catalog.tables(self._target) if it.schema in schemas]

@@ -34,6 +34,8 @@ _OURS = {
     # Row security that would hide rows is an error, not a smaller count or a smaller backup.
     "row_security": "off",
 }
+OUR_SEARCH_PATH = f"SELECT pg_catalog.set_config('search_path', '{_OURS['search_path']}', false)"
+"""For a session in which somebody else's script has set another."""
 
 
 def first_line(error: BaseException) -> str:

@@ -31,6 +31,7 @@ from dbops.postgres.script_lexer import CopyBlock, ScriptLexer, Statement, read_
 from dbops.postgres.script_source import DUMP_HINT, TRUNCATED_HINT, CopyData, truncated
 
 __all__ = [
+    "PUBLIC_FIRST",
     "CopyBlock",
     "ScriptSummary",
     "Statement",
@@ -42,6 +43,8 @@ __all__ = [
     "skip_statement",
 ]
 
+PUBLIC_FIRST = "SELECT pg_catalog.set_config('search_path', 'public, pg_catalog', false)"
+"""Hand-written scripts expect what psql gives them; pg_dump's set their own path first."""
 _COPY_PORTION = 64 * 1024
 _READING = {"client_encoding": "UTF8", "standard_conforming_strings": "on"}
 
