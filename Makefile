@@ -26,6 +26,8 @@ lint: install
 
 bench: install
 	$(BIN)/python benchmarks/run.py
+	$(BIN)/python benchmarks/backup.py
+	$(BIN)/python benchmarks/restore.py
 
 matrix: test
 

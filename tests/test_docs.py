@@ -1,7 +1,9 @@
-"""Documents that cannot lie: every command and variable is told of, every decision is numbered."""
+"""Documents that cannot lie: every command and variable is told of, every decision is numbered,
+every fault has its test."""
 
 from __future__ import annotations
 
+import ast
 import re
 from pathlib import Path
 
@@ -44,3 +46,14 @@ def test_every_dependency_is_pinned_and_justified() -> None:
         short = name.lower().removeprefix("types-").removesuffix("-stubs").split("[")[0]
         short = {"djangorestframework": "drf"}.get(short, short)
         assert short in reasons or name.lower() in reasons, name
+
+
+def test_every_fault_of_backup_and_restore_has_its_test() -> None:
+    """Its docstring begins with "Fault 7:", or "Faults 14 and 15:"."""
+    tested = set()
+    for path in (ROOT / "tests").glob("test_*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FunctionDef) and node.name.startswith("test_"):
+                named = re.match(r"Faults? ([^:]+):", ast.get_docstring(node) or "")
+                tested |= set(map(int, re.findall(r"\d+", named[1]))) if named else set()
+    assert set(range(1, 27)) - tested == set()

@@ -96,6 +96,7 @@ def _large_objects(installation: Installation, environment: str) -> Any:
 
 
 def test_everything_odd_arrives(odd: Installation) -> None:
+    """Fault 24: rows, definitions, grants and large objects are equal on comparison."""
     backup = odd.result("dbbackup", "-d", "test", "--checksums")
     result = odd.result("dbrestore", "-d", "dev", "-i", backup["name"], "--noinput", "--jobs", "3")
     assert result["rows"] == backup["rows"]
@@ -317,6 +318,7 @@ def _packed(how: str, data: bytes) -> bytes:
 
 
 def test_missing_roles_are_named_and_mapped_only_when_asked(odd: Installation) -> None:
+    """Fault 18: a role the server lacks."""
     with session(odd.server.superuser) as control:
         execute(control, "CREATE ROLE reception_x")
         try:

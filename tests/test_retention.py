@@ -456,6 +456,7 @@ def test_without_a_terminal_nothing_is_deleted(history: Installation) -> None:
 
 
 def test_after_many_failures_the_last_good_one_stays(installation18: Installation) -> None:
+    """Fault 12: whatever failed since."""
     installation = installation18
     installation.variables["BACKUP_RETENTION"] = "daily=0,weekly=0,monthly=0"
     installation.result("init_db", "--env", "dev")

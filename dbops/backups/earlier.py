@@ -61,6 +61,6 @@ def is_earlier_backup(store: BackupStore, name: str) -> bool:
         return False
     try:
         content = json.loads(store.read_metadata(name))
-    except (ValueError, BackupNotFoundError):
+    except (ValueError, RecursionError, BackupNotFoundError):
         return True
     return isinstance(content, dict) and not {"format", "hmac"} & content.keys()

@@ -109,9 +109,11 @@ def decode_manifest(data: bytes, keys: Sequence[bytes], name: str) -> Manifest:
         signature = content.pop("hmac")
         if content["format"] not in _READABLE:
             raise BackupInvalidError(f"The manifest of {name} is of an unknown format.")
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        written = str(signature).encode()
+        valid = any(hmac.compare_digest(_signature(content, key).encode(), written) for key in keys)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise BackupInvalidError(f"The manifest of {name} cannot be read.") from error
-    if not any(hmac.compare_digest(_signature(content, key), str(signature)) for key in keys):
+    if not valid:
         raise BackupInvalidError(
             f"The signature of {name} is not valid: its manifest was altered, or signed elsewhere.",
             hint="A backup signed elsewhere can be restored as a foreign dump: dbrestore -I PATH",

@@ -111,6 +111,9 @@ def _check_request(request: RestoreRequest) -> None:
         raise UsageError("--table and --schema exclude each other.")
     if request.fresh and (partly or request.in_place):
         raise UsageError("--into makes a whole new database: no --table, --schema, --in-place.")
+    for schema in (*request.schemas, *(table.split(".", 1)[0] for table in request.tables)):
+        if schema in ("skinspire", "information_schema") or schema.startswith("pg_"):
+            raise UsageError(f"Schema {schema} is no user's: it is never restored by itself.")
     if partly and request.in_place:
         raise UsageError("--in-place replaces everything: no --table, no --schema.")
 

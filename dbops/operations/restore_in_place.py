@@ -11,7 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from dbops.exceptions import ForeignDumpError, ProofError
+from dbops.exceptions import DbopsError, ForeignDumpError, ProofError
 from dbops.operations.context import OperationContext
 from dbops.operations.guards import Endpoint
 from dbops.operations.replacement import ReplacedInPlace, require_equal
@@ -43,6 +43,7 @@ def restore_in_place(
     with session(
         endpoint.params, application=context.application, actor=context.actor
     ) as connection:
+        execute(connection, "SET lock_timeout = '10s'")  # an idle reader must not hold up all
         connection.autocommit = False
         context.step("empty")
         began = time.monotonic()
@@ -79,5 +80,8 @@ def restore_in_place(
         connection.commit()
         outage = (time.monotonic() - began) * 1000
         connection.autocommit = True
-        fetch_all_polled(connection, "ANALYZE", context.check_cancelled)
+        try:  # it is committed: what fails from here on must not look like a failed restore
+            fetch_all_polled(connection, "ANALYZE", context.check_cancelled)
+        except DbopsError as error:
+            context.log(f"Not analysed: {error}")
     return ReplacedInPlace(actual.rows, len(actual.tables), outage, saved_as)

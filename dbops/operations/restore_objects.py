@@ -22,6 +22,7 @@ from psycopg2 import sql
 
 from dbops.exceptions import (
     BackupInvalidError,
+    DbopsError,
     ForeignDumpError,
     PreflightError,
     ProofError,
@@ -88,7 +89,9 @@ def restore_objects(
             _require_arrived(source, origin, chosen)
             for table in present:
                 _require_same_columns(table, origin, target)
-            narrow = len(present) == len(chosen.tables) and not chosen.schemas
+            # The rows of a partitioned table are its partitions': a whole backup has them all.
+            plain = {table.label for table in catalog.tables(target)}
+            narrow = bool(chosen.tables) and set(chosen.tables) <= plain
             saved_as = save(tuple(present) if narrow else ())
             work = _Replacing(endpoint, source, replacement.incoming, origin, target, context)
             dump = None
@@ -173,8 +176,18 @@ def _identifier(table: str) -> sql.Identifier:
 
 
 def _count(connection: Connection, table: str) -> int:
-    statement = sql.SQL("SELECT count(*) FROM {}").format(_identifier(table))
+    statement = sql.SQL("SELECT count(*) FROM {}").format(_own_rows(connection, table))
     return int(fetch_all(connection, statement)[0][0])
+
+
+def _is_behind(here: int, there: int, ascends: bool) -> bool:
+    return here < there if ascends else here > there
+
+
+def _own_rows(connection: Connection, table: str) -> sql.Composable:
+    """Not those of tables that inherit from it; a partitioned table has none but theirs."""
+    only = "" if relations.table_kind(connection, table) == "p" else "ONLY "
+    return sql.SQL(only) + _identifier(table)
 
 
 class _Replacing:
@@ -218,15 +231,18 @@ class _Replacing:
         target.commit()
         outage = (time.monotonic() - began) * 1000
         target.autocommit = True
-        for table in tables:
-            execute(target, sql.SQL("ANALYZE {}").format(_identifier(table)))
+        try:  # it is committed: what fails from here on must not look like a failed restore
+            for table in tables:
+                execute(target, sql.SQL("ANALYZE {}").format(_identifier(table)))
+        except DbopsError as error:
+            context.log(f"Not analysed: {error}")
         return rows, len(tables), outage
 
     def _replace_rows(self, tables: Sequence[str]) -> None:
         if not tables:
             return
         target = self._target
-        names = sql.SQL(", ").join(map(_identifier, tables))
+        names = sql.SQL(", ").join(_own_rows(target, table) for table in tables)
         self._lock(tables, names)
         keys = self._take_off_foreign_keys(relations.foreign_keys_to(target, tables))
         triggers = relations.trigger_states(target, tables)
@@ -235,6 +251,8 @@ class _Replacing:
         execute(target, sql.SQL("TRUNCATE {}").format(names))
         for table in tables:
             self._copy(table)
+        # A check that waits for the commit stands in the way of every ALTER TABLE until then.
+        self._check_deferred(tables)
         for table, trigger, how in triggers:
             if how:
                 statement = sql.SQL("ALTER TABLE ONLY {} {} TRIGGER {}")
@@ -253,6 +271,15 @@ class _Replacing:
                 hint="Let the sessions that use it end, then run it again.",
             ) from error
 
+    def _check_deferred(self, tables: Sequence[str]) -> None:
+        try:
+            execute(self._target, "SET CONSTRAINTS ALL IMMEDIATE")
+        except StatementError as error:
+            raise StatementError(
+                f"Rows of {', '.join(tables)} refer to rows that are not there: {error}.",
+                hint="Nothing was changed. Restore both tables: --table A --table B",
+            ) from error
+
     def _copy(self, table: str) -> None:
         known = relations.columns(self._target, table)
         columns = [name for name, kind in known if not kind.endswith("generated")]
@@ -260,7 +287,9 @@ class _Replacing:
         copy_rows(
             self._origin,
             self._target,
-            sql.SQL("COPY (SELECT {} FROM {}) TO STDOUT").format(listed, _identifier(table)),
+            sql.SQL("COPY (SELECT {} FROM {}) TO STDOUT").format(
+                listed, _own_rows(self._origin, table)
+            ),
             sql.SQL("COPY {} ({}) FROM STDIN").format(_identifier(table), listed),
             self._context.check_cancelled,
         )
@@ -269,21 +298,28 @@ class _Replacing:
         """Forward only: numbers that were given out since must not be given out again."""
         theirs = catalog.sequence_values(self._origin)
         ours = catalog.sequence_values(self._target)
-        for sequence in relations.sequences_of(self._target, tables):
+        for sequence, ascends in relations.sequences_of(self._target, tables):
             there, here = theirs.get(sequence), ours.get(sequence)
-            if there is not None and (here is None or here < there):
+            if there is not None and (here is None or _is_behind(here, there, ascends)):
                 name = _identifier(sequence).as_string(self._target)
+                # setval alone would outlive a rollback; RESTART gives the sequence a new file.
+                execute(self._target, f"ALTER SEQUENCE {name} RESTART")
                 fetch_all(self._target, "SELECT setval(%s::regclass, %s)", [name, there])
 
     def _take_off_foreign_keys(self, keys: list[Any]) -> list[Any]:
-        for table, name, _ in keys:
+        for table, name, *_ in keys:
             execute(self._target, _alter(table, "DROP CONSTRAINT", name))
         return keys
 
-    def _put_on(self, keys: Iterable[tuple[str, str, str]]) -> None:
-        for table, name, definition in keys:
+    def _put_on(self, keys: Iterable[tuple[str, str, str, str | None]]) -> None:
+        for table, name, definition, comment in keys:
             try:
                 execute(self._target, _alter(table, "ADD CONSTRAINT", name, definition))
+                if comment is not None:
+                    statement = sql.SQL("COMMENT ON CONSTRAINT {} ON {} IS {}")
+                    execute(self._target, statement.format(
+                        sql.Identifier(name), _identifier(table), sql.Literal(comment)
+                    ))  # fmt: skip
             except StatementError as error:
                 raise StatementError(
                     f"Rows of {table} refer to rows that the backup does not hold: {error}.",
@@ -295,7 +331,7 @@ class _Replacing:
             return
         self._run_dump(dump, [f"--table={archive.pattern(*it.split('.', 1))}" for it in tables])
         there = {
-            (table, name) for table, name, _ in relations.foreign_keys_to(self._target, tables)
+            (table, name) for table, name, *_ in relations.foreign_keys_to(self._target, tables)
         }
         self._put_on(
             key
@@ -350,7 +386,7 @@ class _Replacing:
     def _prove(self, tables: Sequence[str]) -> int:
         total = 0
         for table in tables:
-            statement = sql.SQL("SELECT count(*) FROM {}").format(_identifier(table))
+            statement = sql.SQL("SELECT count(*) FROM {}").format(_own_rows(self._target, table))
             poll = self._context.check_cancelled
             there = int(fetch_all_polled(self._target, statement, poll)[0][0])
             wanted = int(fetch_all_polled(self._origin, statement, poll)[0][0])

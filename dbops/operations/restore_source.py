@@ -170,7 +170,9 @@ class BackupSource:
         with self._store.reading(self.name) as chunks:
             watched = self._watched(meter.watch(chunks))
             yield decompress(decrypt(watched, self._keys, self._context.check_cancelled))
-        if meter.size == self.manifest.size and meter.sha256 != self.manifest.sha256:
+            for _ in meter.watch(chunks):  # what pg_restore did not need
+                self._context.check_cancelled()
+        if (meter.size, meter.sha256) != (self.manifest.size, self.manifest.sha256):
             raise BackupInvalidError(f"{self.name} changed while it was read.")
 
     def _watched(self, chunks: Iterator[bytes]) -> Iterator[bytes]:
@@ -206,7 +208,7 @@ class BackupSource:
     def script(self) -> IO[bytes]:
         assert self._tool is not None
         script = ArchiveScript(
-            self._tool, self.opened, self._context.check_cancelled, self._restore_options
+            self._tool, self._metered, self._context.check_cancelled, self._restore_options
         )
         return io.BufferedReader(script, CHUNK)
 

@@ -62,7 +62,7 @@ def dump(
     The caller reads the child to its end and then waits for its exit code.
     """
     argv: list[str | Path] = [
-        pg_dump, "--format=custom", "--compress=0", "--no-password",
+        pg_dump, "--format=custom", "--compress=0", "--encoding=UTF8", "--no-password",
         f"--snapshot={snapshot}", f"--lock-wait-timeout={LOCK_WAIT_MS}", *options,
     ]  # fmt: skip
     with Child(argv, params=params) as child:
@@ -167,8 +167,8 @@ def _list(pg_restore: Path, path: str, descriptors: tuple[int, ...], head: bytes
         except ToolError as error:
             if "unsupported version" in child.stderr:
                 raise VersionMismatchError(
-                    f"The archive was written by a newer pg_dump than this one can read: "
-                    f"{child.cause}.",
+                    f"The archive was written by a newer pg_dump than pg_restore "
+                    f"{tool_major(pg_restore)} can read: {child.cause}.",
                     hint="Restore it on a server of at least the version it came from.",
                 ) from error
             raise BackupInvalidError(f"The archive cannot be read: {child.cause}.") from error

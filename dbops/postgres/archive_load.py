@@ -43,7 +43,8 @@ class Load:
 
 _LATE = ("ACL ", "DEFAULT ACL ", "MATERIALIZED VIEW DATA ", "EVENT TRIGGER ",
          "COMMENT - EVENT TRIGGER ")  # fmt: skip
-_ROWS = ("TABLE DATA ", "BLOB", "SEQUENCE SET ")
+_LARGE = ("BLOB", "COMMENT - LARGE OBJECT ", "SECURITY LABEL - LARGE OBJECT ")
+_ROWS = ("TABLE DATA ", "SEQUENCE SET ", *_LARGE)
 
 
 def load(params: ConnectionParams, how: Load, poll: Poll) -> None:
@@ -55,7 +56,7 @@ def load(params: ConnectionParams, how: Load, poll: Poll) -> None:
     """
     late = set(how.contents.entries(*_LATE))
     if how.only_rows_of is not None:  # what the foreign keys point at is not there
-        late |= set(how.contents.entries("FK CONSTRAINT "))
+        late |= set(how.contents.entries("FK CONSTRAINT ", "COMMENT "))
     early = [line for line in how.contents.lines if line not in late]
     _from_head(params, how, early, poll, "--section=pre-data")
     _load_rows(params, how, poll)
@@ -148,7 +149,10 @@ def _shares(how: Load) -> list[list[str]]:
 
     loads = [0] * max(1, how.jobs)
     shares: list[list[str]] = [[] for _ in loads]
-    for line in sorted(lines, key=weight, reverse=True):
+    # Large objects are made, filled and described one after the other: no two may be parted.
+    large = [line for line in lines if entry(line).startswith(_LARGE)]
+    shares[0], loads[0] = large, len(large)
+    for line in sorted(set(lines) - set(large), key=weight, reverse=True):
         least = loads.index(min(loads))
         loads[least] += weight(line) + 1
         shares[least].append(line)

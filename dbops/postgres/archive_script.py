@@ -92,7 +92,7 @@ class DumpScript(io.RawIOBase):
     def __init__(
         self, pg_dump: Path, params: ConnectionParams, options: Sequence[str], poll: Poll
     ) -> None:
-        self._child = Child([pg_dump, "--no-password", *options], params=params)
+        self._child = Child([pg_dump, "--no-password", "--encoding=UTF8", *options], params=params)
         self._output = self._child.read(poll)
         self._rest = b""
 

@@ -85,7 +85,7 @@ def _drop(connection: Connection, kind: str, identity: str, may: bool) -> None:
         if not may:
             raise StatementError(f"must be owner of {kind} {identity}")
         # The identity is the server's own, quoted; what a cascade took along is not there any more.
-        execute(connection, f"DROP {kind} IF EXISTS {identity.replace('%', '%%')} CASCADE")
+        execute(connection, f"DROP {kind} IF EXISTS {identity} CASCADE")
     except StatementError as error:
         raise PrivilegeError(
             f"The old contents cannot be dropped: {error}.",
@@ -113,9 +113,20 @@ def identities(connection: Connection, *, without_schema: str) -> set[str]:
                    FROM pg_rewrite r JOIN pg_class c ON c.oid = ev_class
                UNION ALL SELECT 'pg_attrdef'::regclass, d.oid, 0, c.relnamespace
                    FROM pg_attrdef d JOIN pg_class c ON c.oid = adrelid
-            ) o (class, id, sub, ns) JOIN pg_namespace n ON n.oid = o.ns,
+               UNION ALL SELECT 'pg_type'::regclass, oid, 0, typnamespace FROM pg_type
+               UNION ALL SELECT 'pg_operator'::regclass, oid, 0, oprnamespace FROM pg_operator
+               UNION ALL SELECT 'pg_opclass'::regclass, oid, 0, opcnamespace FROM pg_opclass
+               UNION ALL SELECT 'pg_statistic_ext'::regclass, oid, 0, stxnamespace
+                   FROM pg_statistic_ext
+               UNION ALL SELECT 'pg_ts_config'::regclass, oid, 0, cfgnamespace FROM pg_ts_config
+               -- What no dump of a schema holds, wherever it belongs.
+               UNION ALL SELECT 'pg_cast'::regclass, oid, 0, 0 FROM pg_cast
+               UNION ALL SELECT 'pg_event_trigger'::regclass, oid, 0, 0 FROM pg_event_trigger
+               UNION ALL SELECT 'pg_publication_rel'::regclass, oid, 0, 0 FROM pg_publication_rel
+            ) o (class, id, sub, ns) LEFT JOIN pg_namespace n ON n.oid = o.ns,
               pg_identify_object(o.class, o.id, o.sub) i
-            WHERE n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', %s)""",
+            WHERE n.oid IS NULL
+               OR n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', %s)""",
         [without_schema],
     )
     return {identity for (identity,) in rows}

@@ -47,6 +47,7 @@ def copy_rows(
             cursor.copy_expert(write, checked, CHUNK)
             return int(cursor.rowcount)
     except psycopg2.Error as error:
+        poll()  # a signal that came inside read() is reported as the server's error
         raise StatementError(first_line(failures[0] if failures else error)) from error
     finally:
         sender.join()

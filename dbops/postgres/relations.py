@@ -34,12 +34,15 @@ def columns(connection: Connection, table: str) -> list[tuple[str, str]]:
     return [(name, kind) for name, kind in rows]
 
 
-def foreign_keys_to(connection: Connection, names: Sequence[str]) -> list[tuple[str, str, str]]:
-    """(table, name, definition) of each foreign key that points at one of the tables, those that
-    a partition inherits left out."""
+def foreign_keys_to(
+    connection: Connection, names: Sequence[str]
+) -> list[tuple[str, str, str, str | None]]:
+    """(table, name, definition, comment) of each foreign key that points at one of the tables,
+    those that a partition inherits left out."""
     rows = fetch_all(
         connection,
-        """SELECT format('%%s.%%s', n.nspname, c.relname), k.conname, pg_get_constraintdef(k.oid)
+        """SELECT format('%%s.%%s', n.nspname, c.relname), k.conname, pg_get_constraintdef(k.oid),
+                  obj_description(k.oid, 'pg_constraint')
              FROM pg_constraint k JOIN pg_class c ON c.oid = k.conrelid
              JOIN pg_namespace n ON n.oid = c.relnamespace
             WHERE k.contype = 'f' AND k.conparentid = 0 AND k.confrelid = ANY (
@@ -48,7 +51,7 @@ def foreign_keys_to(connection: Connection, names: Sequence[str]) -> list[tuple[
                   SELECT unnest(%s::text[])::regclass) ORDER BY 1, 2""",
         [[_quoted(connection, name) for name in names]] * 2,
     )
-    return [(table, name, definition) for table, name, definition in rows]
+    return [(table, name, definition, comment) for table, name, definition, comment in rows]
 
 
 def trigger_states(connection: Connection, names: Sequence[str]) -> list[tuple[str, str, str]]:
@@ -70,18 +73,19 @@ def trigger_states(connection: Connection, names: Sequence[str]) -> list[tuple[s
     return [(table, name, how) for table, name, how in rows]
 
 
-def sequences_of(connection: Connection, names: Sequence[str]) -> list[str]:
-    """The sequences that belong to columns of the tables, as "schema.sequence"."""
+def sequences_of(connection: Connection, names: Sequence[str]) -> list[tuple[str, bool]]:
+    """("schema.sequence", whether it ascends) of those that belong to columns of the tables."""
     rows = fetch_all(
         connection,
-        """SELECT format('%%s.%%s', n.nspname, s.relname)
+        """SELECT format('%%s.%%s', n.nspname, s.relname), q.seqincrement > 0
              FROM pg_depend d JOIN pg_class s ON s.oid = d.objid AND s.relkind = 'S'
+             JOIN pg_sequence q ON q.seqrelid = s.oid
              JOIN pg_namespace n ON n.oid = s.relnamespace
             WHERE d.classid = 'pg_class'::regclass AND d.deptype IN ('a', 'i')
               AND d.refobjid = ANY (SELECT unnest(%s::text[])::regclass) ORDER BY 1""",
         [[_quoted(connection, name) for name in names]],
     )
-    return [name for (name,) in rows]
+    return [(name, ascends) for name, ascends in rows]
 
 
 def _quoted(connection: Connection, table: str) -> str:

@@ -11,12 +11,16 @@ def owners(connection: Connection) -> list[str]:
     rows = fetch_all(
         connection,
         f"""SELECT pg_get_userbyid(o.owner) FROM (
-                SELECT c.relowner AS owner, c.relnamespace AS ns FROM pg_class c
-                UNION SELECT p.proowner, p.pronamespace FROM pg_proc p
-                UNION SELECT t.typowner, t.typnamespace FROM pg_type t
-                UNION SELECT s.nspowner, s.oid FROM pg_namespace s WHERE s.nspname <> 'public'
-            ) o JOIN pg_namespace n ON n.oid = o.ns
-            WHERE {USER_SCHEMA} GROUP BY 1 ORDER BY 1""",
+                SELECT relowner, relnamespace, 'pg_class'::regclass, oid FROM pg_class
+                UNION SELECT proowner, pronamespace, 'pg_proc'::regclass, oid FROM pg_proc
+                UNION SELECT typowner, typnamespace, 'pg_type'::regclass, oid FROM pg_type
+                UNION SELECT nspowner, oid, 'pg_namespace'::regclass, oid FROM pg_namespace
+                 WHERE nspname <> 'public'
+            ) o (owner, ns, class, id) JOIN pg_namespace n ON n.oid = o.ns
+            WHERE {USER_SCHEMA} AND NOT EXISTS (
+                  SELECT FROM pg_depend e
+                   WHERE e.classid = o.class AND e.objid = o.id AND e.deptype = 'e')
+            GROUP BY 1 ORDER BY 1""",
     )
     return [name for (name,) in rows]
 

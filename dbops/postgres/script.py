@@ -289,6 +289,8 @@ def _copy(block: CopyBlock, runner: cursor, poll: Callable[[], None]) -> None:
         runner.copy_expert(block.sql, cast(IO[bytes], data), _COPY_PORTION)
     except Exception as error:
         # psycopg2 reports what the reader raised as the server's error; the cause is what counts.
+        if data.error is None:
+            poll()  # a signal that came on the way into read() is reported as the server's error
         raise (data.error or error) from None
 
 
