@@ -37,6 +37,7 @@ def latest_replacement() -> Operation:
         kind__in=Operation.REPLACING
     )
     for operation in ended.order_by("-started_at")[:_LOOK_BACK]:
-        if kept_by_a_failed(operation):
+        # One that replaced in place would otherwise be passed over, and an older one undone.
+        if operation.result.get("saved_as") or kept_by_a_failed(operation):
             return operation
     raise NothingToUndoError("Nothing that was replaced is kept.")

@@ -6,7 +6,7 @@ This is where configuration meets the operations, which read none themselves.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,8 +19,10 @@ from django.db import connections
 from django.utils import timezone
 
 from dbops import conf
+from dbops.backups.codec import Meter
 from dbops.backups.earlier import is_earlier_backup
 from dbops.backups.manifest import Manifest
+from dbops.backups.store import read_chunks
 from dbops.exceptions import BackupInvalidError, StatementError
 from dbops.models import Backup, Operation
 from dbops.operations.backup import BackupRequest, backup_database
@@ -35,6 +37,7 @@ from dbops.operations.verify import VerifyRequest, verify_backup
 from dbops.policy import check_origin
 from dbops.postgres.params import ConnectionParams
 from dbops.pruning import prune
+from skinspire.router import CONTROL
 
 Result = Mapping[str, Any]
 _MOST_JOBS = 4
@@ -152,6 +155,9 @@ def _restore(operation: Operation, context: OperationContext) -> Result:
         wish = _backup_request(operation.target, {"rows_of": rows_of})
         manifest = backup_database(wish, replace(context)).manifest
         record_backup(manifest)
+        # Retention asks for it here, also while, and after, this restore did not end well.
+        operation.result = {"saved_as": manifest.name}
+        operation.save(using=CONTROL, update_fields=["result"])
         context.log(f"What is there now is kept as {manifest.name}")
         return manifest.name
 
@@ -201,10 +207,29 @@ def _load_options(options: Mapping[str, Any]) -> LoadOptions:
 
 def _look_at_origin(operation: Operation) -> None:
     # The catalogue may not know the backup; its manifest says where its rows come from.
-    name = operation.options.get("name")
+    name, path = operation.options.get("name"), operation.options.get("path")
     store = conf.backup_store()
     if name and not is_earlier_backup(store, name):
         check_origin(operation, store.read_manifest(name).environment)
+    elif path and Path(path).is_file():
+        with Path(path).open("rb") as file:
+            check_origin(operation, _origin_of_a_copy(Path(path).stat().st_size, read_chunks(file)))
+    elif name:
+        with store.reading(name) as chunks:
+            check_origin(operation, _origin_of_a_copy(store.archive_size(name), chunks))
+
+
+def _origin_of_a_copy(size: int, chunks: Iterator[bytes]) -> str:
+    """The environment of the backup this file is a copy of, whatever it is called now; "" for none
+    we know."""
+    alike = Backup.objects.filter(size=size, environment__in=settings.DBOPS_PROTECTED)
+    if not alike.exists():
+        return ""
+    meter = Meter()
+    for _ in meter.watch(chunks):
+        pass
+    found = alike.filter(sha256=meter.sha256).first()
+    return found.environment if found else ""
 
 
 def _look_at_verified(operation: Operation) -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from django.conf import settings
 from django.db.models import QuerySet
+from django.utils import timezone
 
 from dbops import conf, journal
 from dbops.backups.retention import RetentionPolicy
@@ -31,8 +33,17 @@ def prune_request(environment: str) -> PruneRequest:
         environment=environment,
         verified=verified,
         damaged=_named_by(failed) - verified.keys(),
-        in_use=lambda: _named_by(Operation.objects.filter(status__in=Operation.ACTIVE)),
+        in_use=_in_use,
     )
+
+
+def _in_use() -> set[str]:
+    """What open operations concern; and what keeps the way back of a restore without a swap, for
+    as long as a swapped database would be kept."""
+    since = timezone.now() - timedelta(days=settings.DBOPS_KEEP_PREVIOUS_DAYS)
+    restores = Operation.objects.filter(kind=Operation.Kind.RESTORE, created_at__gt=since)
+    saved = {result.get("saved_as") or "" for result in restores.values_list("result", flat=True)}
+    return saved | _named_by(Operation.objects.filter(status__in=Operation.ACTIVE))
 
 
 def _named_by(operations: QuerySet[Operation]) -> set[str]:

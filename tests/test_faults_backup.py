@@ -112,7 +112,7 @@ def test_pg_dump_is_killed(prepared: Installation) -> None:
             names = catalogued(prepared)
             process = prepared.start(*BACKUP)
             with suppress(OSError):
-                _kill_pg_dump_after(process.pid, whole * percent // 100)
+                _kill_pg_dump_after(process, whole * percent // 100)
             code, err = ended(process)
             if code:
                 break
@@ -122,11 +122,12 @@ def test_pg_dump_is_killed(prepared: Installation) -> None:
     prepared.result(*BACKUP)
 
 
-def _kill_pg_dump_after(command: int, size: int) -> None:
+def _kill_pg_dump_after(command: subprocess.Popen[str], size: int) -> None:
     """``size``: bytes it has written. It is stopped while we look, not to run away meanwhile."""
-    wait_for(lambda: tools_of(command, "pg_dump"))
-    (pid,) = tools_of(command, "pg_dump")
-    while True:
+    found: list[int] = []
+    while not found and command.poll() is None:
+        found = tools_of(command.pid, "pg_dump")
+    for pid in found * 10_000:
         os.kill(pid, signal.SIGSTOP)
         if int(re.findall(r"wchar: (\d+)", Path(f"/proc/{pid}/io").read_text())[0]) >= size:
             os.kill(pid, signal.SIGKILL)

@@ -48,6 +48,7 @@ class ForeignSource:
 
     expected = None
     size = 0
+    major = 0
     partial = False
 
     def __init__(

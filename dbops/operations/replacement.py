@@ -100,6 +100,16 @@ def building(
         raise
 
 
+def drop_built(replacement: Replacement, context: OperationContext) -> None:
+    """Drop what was built only to be looked at or taken from. By then the deed is done: what
+    fails is told, and must not look like failure."""
+    try:
+        with session(replacement.maintenance) as control:
+            drop_database(control, replacement.incoming.database)
+    except DbopsError as error:
+        context.log(f"{replacement.incoming.database} stays for the sweep: {error}")
+
+
 def settle(replacement: Replacement, context: OperationContext) -> None:
     """After a load: planner statistics, which no dump carries, and the stamp."""
     context.step("analyse")

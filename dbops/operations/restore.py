@@ -114,6 +114,8 @@ def _check_request(request: RestoreRequest) -> None:
     for schema in (*request.schemas, *(table.split(".", 1)[0] for table in request.tables)):
         if schema in ("skinspire", "information_schema") or schema.startswith("pg_"):
             raise UsageError(f"Schema {schema} is no user's: it is never restored by itself.")
+    if request.in_place and request.load.skip_privileged:
+        raise UsageError("--in-place restores all or nothing: no --skip-privileged.")
     if partly and request.in_place:
         raise UsageError("--in-place replaces everything: no --table, no --schema.")
 

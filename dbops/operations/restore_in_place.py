@@ -19,7 +19,7 @@ from dbops.operations.restore_source import Source
 from dbops.postgres import contents
 from dbops.postgres.connection import OUR_SEARCH_PATH, execute, fetch_all_polled, session
 from dbops.postgres.databases import touched_shared_catalogs
-from dbops.postgres.fingerprint import take_fingerprint
+from dbops.postgres.fingerprint import Fingerprint, take_fingerprint
 from dbops.postgres.script import PUBLIC_FIRST, load_script
 from dbops.postgres.stamp import write_stamp
 
@@ -74,6 +74,8 @@ def restore_in_place(
             checksums=expected is not None and expected.checksums is not None,
         )
         require_equal(expected, actual, context)
+        if expected and not same_grants(expected, actual, source, endpoint):
+            raise ProofError(f"The grants of {source.name} did not arrive as they were.")
         if expected and actual.trigger_digest != expected.trigger_digest:
             raise ProofError(f"The triggers of {source.name} did not arrive as they were.")
         context.begin_commit()
@@ -85,3 +87,11 @@ def restore_in_place(
         except DbopsError as error:
             context.log(f"Not analysed: {error}")
     return ReplacedInPlace(actual.rows, len(actual.tables), outage, saved_as)
+
+
+def same_grants(
+    expected: Fingerprint, actual: Fingerprint, source: Source, endpoint: Endpoint
+) -> bool:
+    """True also where they cannot be compared: another major knows other privileges."""
+    comparable = expected.grants_digest is not None and source.major == endpoint.server.major
+    return not comparable or expected.grants_digest == actual.grants_digest

@@ -30,7 +30,7 @@ from dbops.exceptions import (
 )
 from dbops.operations.context import OperationContext
 from dbops.operations.guards import Endpoint
-from dbops.operations.replacement import ReplacedInPlace, building
+from dbops.operations.replacement import ReplacedInPlace, building, drop_built
 from dbops.operations.restore_source import Source
 from dbops.postgres import archive, catalog, contents, relations
 from dbops.postgres.archive_script import DumpScript
@@ -42,7 +42,7 @@ from dbops.postgres.connection import (
     fetch_all_polled,
     session,
 )
-from dbops.postgres.databases import drop_database, touched_shared_catalogs
+from dbops.postgres.databases import touched_shared_catalogs
 from dbops.postgres.params import ConnectionParams
 from dbops.postgres.process import CHUNK
 from dbops.postgres.pump import copy_rows
@@ -98,8 +98,7 @@ def restore_objects(
             if chosen.schemas or len(present) < len(chosen.tables):
                 dump = find_tool("pg_dump", endpoint.server.major, pg_bin)
             rows, tables, outage = work.replace(chosen, present, dump)
-        with session(replacement.maintenance) as control:
-            drop_database(control, replacement.incoming.database)
+        drop_built(replacement, context)
     return ReplacedInPlace(rows, tables, outage, saved_as)
 
 
@@ -267,8 +266,11 @@ class _Replacing:
             execute(self._target, sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(names))
         except StatementError as error:
             raise StatementError(
-                f"{', '.join(tables)} could not be locked within {_LOCK_WAIT}: {error}.",
-                hint="Let the sessions that use it end, then run it again.",
+                f"{', '.join(tables)} could not be locked: {error}.",
+                hint=f"After {_LOCK_WAIT} it gives up. Let the sessions that use it end, then run "
+                f"it again."
+                if "timeout" in str(error)
+                else "Its owner may replace it.",
             ) from error
 
     def _check_deferred(self, tables: Sequence[str]) -> None:
@@ -329,6 +331,7 @@ class _Replacing:
     def _create(self, tables: Sequence[str], dump: Path | None) -> None:
         if not tables:
             return
+        self._require_whole_families(tables)
         self._run_dump(dump, [f"--table={archive.pattern(*it.split('.', 1))}" for it in tables])
         there = {
             (table, name) for table, name, *_ in relations.foreign_keys_to(self._target, tables)
@@ -340,7 +343,9 @@ class _Replacing:
         )
 
     def _replace_schemas(self, schemas: Sequence[str], dump: Path | None) -> None:
+        arriving = catalog.tables(self._origin)
         for schema in schemas:
+            self._require_whole_families(it.label for it in arriving if it.schema == schema)
             tables = self._tables_of([schema])
             outside = [
                 key
@@ -364,6 +369,18 @@ class _Replacing:
                 )
             self._run_dump(dump, [f"--schema={archive.pattern(schema)}"])
             self._put_on(outside)
+
+    def _require_whole_families(self, tables: Iterable[str]) -> None:
+        """A partition made anew would be attached before its rows come, and the parent's triggers
+        would fire on each of them."""
+        made = set(tables)
+        for table in made:
+            parent = relations.partition_parent(self._origin, table)
+            if parent is not None and parent not in made:
+                raise PreflightError(
+                    f"{table} is a partition of {parent}, which is not replaced with it.",
+                    hint=f"Restore the whole: --table {parent}",
+                )
 
     def _run_dump(self, dump: Path | None, options: list[str]) -> None:
         """Whatever the built database holds of it, definitions and rows, into the target."""

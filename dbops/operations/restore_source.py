@@ -48,6 +48,8 @@ class Source(Protocol):
     name: str
     size: int
     """Bytes the database took where it was dumped; 0 where nobody knows."""
+    major: int
+    """PostgreSQL's, where it was dumped; 0 where nobody knows."""
     partial: bool
     """Whether rows were left out of it."""
 
@@ -86,6 +88,7 @@ class BackupSource:
     ) -> None:
         self.name, self.size = manifest.name, manifest.database_size
         self.manifest, self.partial = manifest, bool(manifest.excluded)
+        self.major = manifest.server_major
         self._store, self._keys, self._options, self._context = store, keys, options, context
         self._tool: Path | None = None
         self._contents: archive.Contents | None = None

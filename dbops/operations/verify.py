@@ -12,11 +12,11 @@ from dbops.backups.store import BackupStore
 from dbops.exceptions import BackupInvalidError, UsageError
 from dbops.operations.context import OperationContext
 from dbops.operations.guards import Endpoint, Preflight, inspect_endpoint, require_can_replace
-from dbops.operations.replacement import building
+from dbops.operations.replacement import building, drop_built
 from dbops.operations.restore_source import BackupSource, LoadOptions, verify_checksum
 from dbops.postgres import roles
 from dbops.postgres.connection import session
-from dbops.postgres.databases import MAINTENANCE, drop_database
+from dbops.postgres.databases import MAINTENANCE
 from dbops.postgres.fingerprint import (
     Fingerprint,
     checksum_differences,
@@ -117,8 +117,7 @@ def _restore_and_compare(
                 context.check_cancelled,
                 checksums=manifest.content.checksums is not None,
             )
-        with session(scratch.maintenance) as control:
-            drop_database(control, scratch.incoming.database)
+        drop_built(scratch, context)
     return _compare(source.expected, actual, manifest, endpoint)
 
 

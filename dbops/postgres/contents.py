@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from psycopg2 import sql
 
-from dbops.exceptions import PrivilegeError, StatementError
+from dbops.exceptions import PreflightError, PrivilegeError, StatementError
 from dbops.postgres.connection import Connection, execute, fetch_all
 from dbops.postgres.process import Poll
 
@@ -49,12 +49,51 @@ def drop_contents(connection: Connection, poll: Poll) -> None:
             WHERE nspname !~ '^pg_' AND nspname <> 'information_schema' ORDER BY 1""",
     )
     for (schema,) in schemas:
-        drop_schema(connection, schema, poll)
+        gone = drop_schema(connection, schema, poll)
+        if not gone and schema != "public":
+            raise PreflightError(
+                f"Schema {schema} cannot be emptied in place: an extension lives in it.",
+                hint="Restore it with a role that may create databases, without --in-place.",
+            )
+    _reset_privileges(connection)
     for name, may in fetch_all(
         connection, "SELECT srvname, pg_has_role(srvowner, 'USAGE') FROM pg_foreign_server"
     ):
         _drop(connection, "server", sql.Identifier(name).as_string(connection), may)
     fetch_all(connection, "SELECT lo_unlink(oid) FROM pg_largeobject_metadata")
+
+
+def _reset_privileges(connection: Connection) -> None:
+    """What a new database would have: a dump holds only what differs from that."""
+    rows = fetch_all(
+        connection,
+        """SELECT format('ALTER DEFAULT PRIVILEGES FOR ROLE %I%s %s ON %s %s',
+                         pg_get_userbyid(d.defaclrole),
+                         ' IN SCHEMA ' || quote_ident(n.nspname), verb, kind, whom)
+             FROM pg_default_acl d LEFT JOIN pg_namespace n ON n.oid = d.defaclnamespace
+             JOIN (VALUES ('r', 'TABLES'), ('S', 'SEQUENCES'), ('f', 'FUNCTIONS'), ('T', 'TYPES'),
+                          ('n', 'SCHEMAS'), ('L', 'LARGE OBJECTS')) k (letter, kind)
+               ON k.letter = d.defaclobjtype::text,
+               LATERAL (
+                  SELECT DISTINCT 'REVOKE ALL', 'FROM ' || CASE a.grantee WHEN 0 THEN 'PUBLIC'
+                         ELSE quote_ident(pg_get_userbyid(a.grantee)) END
+                    FROM aclexplode(d.defaclacl) a WHERE a.grantee <> d.defaclrole
+                  UNION ALL SELECT 'GRANT ALL', 'TO PUBLIC'
+                   WHERE d.defaclnamespace = 0 AND d.defaclobjtype IN ('f', 'T')) g (verb, whom)""",
+    )
+    rows += fetch_all(
+        connection,
+        """SELECT DISTINCT format('REVOKE ALL ON SCHEMA public FROM %s',
+                  CASE a.grantee WHEN 0 THEN 'PUBLIC'
+                       ELSE quote_ident(pg_get_userbyid(a.grantee)) END)
+             FROM pg_namespace n, aclexplode(n.nspacl) a
+            WHERE n.nspname = 'public' AND a.grantee <> n.nspowner
+              AND pg_has_role(n.nspowner, 'USAGE')
+           UNION ALL SELECT 'GRANT USAGE ON SCHEMA public TO PUBLIC' FROM pg_namespace
+            WHERE nspname = 'public' AND pg_has_role(nspowner, 'USAGE')""",
+    )
+    for (statement,) in sorted(rows, reverse=True):  # what is revoked first
+        execute(connection, statement)
 
 
 def drop_schema(connection: Connection, schema: str, poll: Poll) -> bool:
@@ -84,13 +123,20 @@ def _drop(connection: Connection, kind: str, identity: str, may: bool) -> None:
     try:
         if not may:
             raise StatementError(f"must be owner of {kind} {identity}")
+        if kind == "aggregate":  # of everything: the server's own name for it is not its grammar
+            identity = identity.removesuffix("()") + "(*)" if identity.endswith("()") else identity
         # The identity is the server's own, quoted; what a cascade took along is not there any more.
         execute(connection, f"DROP {kind} IF EXISTS {identity} CASCADE")
     except StatementError as error:
-        raise PrivilegeError(
-            f"The old contents cannot be dropped: {error}.",
-            hint="Let their owner do it, or a role that was granted the owner's.",
-        ) from error
+        hints = {
+            "lock timeout": "Let the sessions that use it end, then run it again.",
+            "shared memory": "One transaction drops everything: raise the server's "
+            "max_locks_per_transaction, or restore with a role that may create databases.",
+        }
+        owned = "Let their owner do it, or a role that was granted the owner's."
+        hint = next((it for sign, it in hints.items() if sign in str(error)), owned)
+        kind_of = PrivilegeError if hint == owned else StatementError
+        raise kind_of(f"The old contents cannot be dropped: {error}.", hint=hint) from error
 
 
 def identities(connection: Connection, *, without_schema: str) -> set[str]:

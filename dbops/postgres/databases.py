@@ -111,9 +111,10 @@ def server_facts(connection: Connection) -> ServerFacts:
 
 def portable(facts: DatabaseFacts, role: str) -> DatabaseFacts:
     """What of a database's properties another server can give: what hangs on roles stays behind,
-    and the database belongs to ``role``."""
+    and the database belongs to ``role``. That everybody may not connect is no matter of roles."""
     settings = tuple(it for it in facts.settings if not it[0])
-    return replace(facts, owner=role, grants=None, settings=settings)
+    grants = None if facts.grants is None else tuple(it for it in facts.grants if not it[0])
+    return replace(facts, owner=role, grants=grants, settings=settings)
 
 
 def free_space(server: ServerFacts) -> int | None:

@@ -73,6 +73,19 @@ def trigger_states(connection: Connection, names: Sequence[str]) -> list[tuple[s
     return [(table, name, how) for table, name, how in rows]
 
 
+def partition_parent(connection: Connection, table: str) -> str | None:
+    """The partitioned table a partition belongs to, as "schema.table"; None for all others."""
+    found = fetch_value(
+        connection,
+        """SELECT format('%%s.%%s', n.nspname, p.relname)
+             FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid AND c.relispartition
+             JOIN pg_class p ON p.oid = i.inhparent JOIN pg_namespace n ON n.oid = p.relnamespace
+            WHERE i.inhrelid = %s::regclass""",
+        [_quoted(connection, table)],
+    )
+    return str(found) if found else None
+
+
 def sequences_of(connection: Connection, names: Sequence[str]) -> list[tuple[str, bool]]:
     """("schema.sequence", whether it ascends) of those that belong to columns of the tables."""
     rows = fetch_all(

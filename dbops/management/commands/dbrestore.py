@@ -111,13 +111,20 @@ def _wishes(options: dict[str, Any]) -> dict[str, Any]:
     return {
         "unmasked": options["no_mask"],
         "into": _new_database(options["into"]),
-        "tables": [name if "." in name else f"public.{name}" for name in options["table"]],
-        "schemas": list(options["schema"]),
+        "tables": [name if "." in name else f"public.{name}" for name in _names(options["table"])],
+        "schemas": _names(options["schema"]),
         "in_place": options["in_place"],
         "jobs": options["jobs"],
         "no_owner": options["no_owner"],
         "skip_privileged": options["skip_privileged"],
     }
+
+
+def _names(given: list[str]) -> list[str]:
+    for name in given:
+        if not name or len(name.encode(errors="replace")) > 2 * _LONGEST_NAME + 1:
+            raise UsageError(f"{name[:80]!r} is no name of a table or schema.")
+    return list(dict.fromkeys(given))
 
 
 def _new_database(name: str | None) -> str | None:
@@ -132,6 +139,9 @@ def _source(options: dict[str, Any], target: str) -> dict[str, str]:
     name, path = options["input_filename"], options["input_path"]
     if "" in (name, path):
         raise UsageError("-i and -I need a value: an empty one may be a variable nobody set.")
+    for given in (name, path):
+        if given is not None and given != given.encode(errors="replace").decode():
+            raise UsageError(f"{given!a} is not written in UTF-8.")
     if name and path:
         raise UsageError("-i and -I exclude each other: one backup is restored at a time.")
     if path:

@@ -53,8 +53,9 @@ def _nothing_to_undo(done: Operation) -> NothingToUndoError:
         f"Operation {done.id} swapped no database, or what it replaced is gone."
     )
     if saved := done.result.get("saved_as"):
+        tables = "".join(f" --table {table}" for table in done.options.get("tables", ()))
         error.hint = (
             f"What it replaced in place is kept as a backup: python manage.py dbrestore "
-            f"-d {done.target} -i {saved}"
+            f"-d {done.target} -i {saved}{tables}"
         )
     return error
