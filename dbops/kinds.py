@@ -6,7 +6,7 @@ This is where configuration meets the operations, which read none themselves.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,13 +16,17 @@ from django.conf import settings
 from django.core.management import CommandError, call_command
 from django.db import Error as DatabaseLayerError
 from django.db import connections
-from django.utils import timezone
 
 from dbops import conf
-from dbops.backups.codec import Meter
 from dbops.backups.earlier import is_earlier_backup
-from dbops.backups.manifest import Manifest
 from dbops.backups.store import read_chunks
+from dbops.catalogue import (
+    mark_damaged,
+    mark_verified,
+    origin_of_a_copy,
+    record_backup,
+    size_of_the_last,
+)
 from dbops.exceptions import BackupInvalidError, StatementError
 from dbops.models import Backup, Operation
 from dbops.operations.backup import BackupRequest, backup_database
@@ -112,39 +116,11 @@ def _backup_request(environment: str, options: Mapping[str, Any]) -> BackupReque
         schemas=tuple(options.get("schemas", ())),
         rows_of=tuple(options.get("rows_of", ())),
         keys=keys if keys.can_encrypt else None,
-        expected_size=_size_of_the_last(environment),
+        expected_size=size_of_the_last(environment),
         checksums=bool(options.get("checksums")),
         revision=conf.code_revision(),
         pg_bin=conf.tools_directory(),
     )
-
-
-def _size_of_the_last(environment: str) -> int:
-    last = Backup.objects.filter(environment=environment, partial=False).first()
-    return last.size if last else 0
-
-
-def record_backup(manifest: Manifest) -> Backup:
-    """Enter a backup in the catalogue."""
-    content = manifest.content
-    backup, _ = Backup.objects.update_or_create(
-        name=manifest.name,
-        defaults={
-            "environment": manifest.environment,
-            "created_at": manifest.created_at,
-            "size": manifest.size,
-            "sha256": manifest.sha256,
-            "rows": content.rows,
-            "tables": len(content.tables),
-            "server_version": manifest.server_version,
-            "encrypted": manifest.encrypted,
-            "partial": bool(manifest.excluded),
-            "pinned": conf.backup_store().is_pinned(manifest.name),
-            "actor": manifest.actor,
-            "operation": manifest.operation,
-        },
-    )
-    return backup
 
 
 def _restore(operation: Operation, context: OperationContext) -> Result:
@@ -213,35 +189,18 @@ def _look_at_origin(operation: Operation) -> None:
         check_origin(operation, store.read_manifest(name).environment)
     elif path and Path(path).is_file():
         with Path(path).open("rb") as file:
-            check_origin(operation, _origin_of_a_copy(Path(path).stat().st_size, read_chunks(file)))
+            check_origin(operation, origin_of_a_copy(Path(path).stat().st_size, read_chunks(file)))
     elif name:
         with store.reading(name) as chunks:
-            check_origin(operation, _origin_of_a_copy(store.archive_size(name), chunks))
-
-
-def _origin_of_a_copy(size: int, chunks: Iterator[bytes]) -> str:
-    """The environment of the backup this file is a copy of, whatever it is called now; "" for none
-    we know."""
-    alike = Backup.objects.filter(size=size, environment__in=settings.DBOPS_PROTECTED)
-    if not alike.exists():
-        return ""
-    meter = Meter()
-    for _ in meter.watch(chunks):
-        pass
-    found = alike.filter(sha256=meter.sha256).first()
-    return found.environment if found else ""
+            check_origin(operation, origin_of_a_copy(store.archive_size(name), chunks))
 
 
 def _look_at_verified(operation: Operation) -> None:
     try:
         _look_at_origin(operation)
     except BackupInvalidError:
-        _mark_damaged(operation.options["name"])
+        mark_damaged(operation.options["name"])
         raise
-
-
-def _mark_damaged(name: str) -> None:
-    Backup.objects.filter(name=name).update(verified_at=None, verified_how="")
 
 
 def _lock_restored(operation: Operation) -> list[Wanted]:
@@ -256,11 +215,7 @@ def _lock_nothing(operation: Operation) -> list[Wanted]:
 def _mark_restored(operation: Operation, result: Result) -> None:
     # It was read whole, matched its manifest, and its rows arrived: nothing verifies it better.
     if operation.options.get("name") and not result["saved_as"]:
-        _mark_verified(result["source"], Backup.Verification.RESTORED)
-
-
-def _mark_verified(name: str, how: str) -> None:
-    Backup.objects.filter(name=name).update(verified_at=timezone.now(), verified_how=how)
+        mark_verified(result["source"], Backup.Verification.RESTORED)
 
 
 def _verify(operation: Operation, context: OperationContext) -> Result:
@@ -278,10 +233,10 @@ def _verify(operation: Operation, context: OperationContext) -> Result:
     try:
         result = asdict(verify_backup(request, context))
     except BackupInvalidError:
-        _mark_damaged(request.name)
+        mark_damaged(request.name)
         raise
     how = Backup.Verification.FULL if full else Backup.Verification.CHECKSUM
-    _mark_verified(request.name, how)
+    mark_verified(request.name, how)
     return result
 
 

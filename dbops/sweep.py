@@ -14,6 +14,7 @@ from django_tasks import TaskResultStatus
 from django_tasks_db.models import DBTaskResult
 
 from dbops import conf, journal
+from dbops.catalogue import record_backup
 from dbops.exceptions import (
     DbopsError,
     LockedError,
@@ -22,7 +23,6 @@ from dbops.exceptions import (
     StorageWriteError,
 )
 from dbops.kept import kept_by_a_failed
-from dbops.kinds import record_backup
 from dbops.models import Backup, Operation
 from dbops.operations.backup import list_backups
 from dbops.postgres.connection import Connection, session

@@ -16,7 +16,7 @@ LAYERS: list[tuple[str, tuple[str, ...]]] = [
                   "dbops.forms", "dbops.apps")),
     ("running", ("dbops.runner", "dbops.tasks", "dbops.kinds", "dbops.sweep", "dbops.demo",
                  "dbops.schedules", "dbops.kept", "dbops.watch", "dbops.pruning")),
-    ("records", ("dbops.journal", "dbops.policy", "dbops.models", "dbops.conf", "dbops.checks",
+    ("records", ("dbops.journal", "dbops.policy", "dbops.catalogue", "dbops.models", "dbops.conf", "dbops.checks",
                  "dbops.migrations")),
     ("operations", ("dbops.operations",)),
     ("backups", ("dbops.backups", "dbops.masking", "dbops.sample")),

@@ -127,12 +127,13 @@ def _kill_pg_dump_after(command: subprocess.Popen[str], size: int) -> None:
     found: list[int] = []
     while not found and command.poll() is None:
         found = tools_of(command.pid, "pg_dump")
-    for pid in found * 10_000:
-        os.kill(pid, signal.SIGSTOP)
-        if int(re.findall(r"wchar: (\d+)", Path(f"/proc/{pid}/io").read_text())[0]) >= size:
-            os.kill(pid, signal.SIGKILL)
+    while found:
+        os.kill(found[0], signal.SIGSTOP)
+        counters = Path(f"/proc/{found[0]}/io").read_text()
+        if int(re.findall(r"wchar: (\d+)", counters)[0]) >= size:
+            os.kill(found[0], signal.SIGKILL)
             return
-        os.kill(pid, signal.SIGCONT)
+        os.kill(found[0], signal.SIGCONT)
         time.sleep(0.001)
 
 

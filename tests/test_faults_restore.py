@@ -122,6 +122,9 @@ def test_one_bit_flipped(prepared: Installation, tmp_path: Path) -> None:
             assert prepared.refused(*RESTORE, "-I", str(path)), (path, part)
     file.write_bytes(whole)
     assert_failed(prepared, before, "")
+    for path, content in forms.items():
+        path.write_bytes(content)
+        assert prepared.result(*RESTORE, "-I", str(path))["rows"] > 60000
 
 
 def _flipped(data: bytes, place: int) -> bytes:
@@ -191,7 +194,7 @@ def test_an_extension_the_server_lacks(
 
 
 def test_a_tablespace_and_a_role_the_server_lacks(prepared: Installation) -> None:
-    """Fault 18: each is named; once it is there the restore succeeds."""
+    """Fault 18: the role is named before anything is built, the tablespace by what fails then."""
     name = prepared.databases["test"].database
     superuser = prepared.server.superuser
     with session(superuser) as control:
@@ -265,6 +268,7 @@ def test_a_constraint_that_cannot_be_met(prepared: Installation) -> None:
 def _kill_in(
     installation: Installation, phase: str, command: list[str], restored: dict[str, str]
 ) -> None:
+    """Kill a restore of what is no longer there, look, sweep, and let a second run end it."""
     installation.sql("test", f"UPDATE public.notes SET note = '{phase}'")
     before = state(installation)
     process = installation.start(*command)

@@ -302,7 +302,7 @@ def test_what_cannot_be_judged_is_named_and_not_touched(store: BackupStore) -> N
     store.write("unsealed", [b"x"], operation="2" * 12)
     _add(store, "damaged", 0)
     store.storage.delete("damaged")
-    store.write("damaged", [CONTENT[:-1]], operation="3" * 12)  # cut off: not the newest good one
+    store._put("damaged", [CONTENT[:-1]], "3" * 12)  # cut off: not the newest good one
     request = PruneRequest(store, NONE)
     result = prune_backups(request, OperationContext("f" * 12))
     assert result.deleted == ["old"]

@@ -7,7 +7,6 @@ storage makes an object visible only once its upload is complete, which gives th
 from __future__ import annotations
 
 import difflib
-import errno
 import os
 import re
 from collections.abc import Generator, Iterable, Iterator
@@ -17,6 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any, Protocol, runtime_checkable
 
+from dbops.backups.local import exists_already, write_file
 from dbops.backups.manifest import MAX_BYTES, SUFFIX, Manifest, decode_manifest, encode_manifest
 from dbops.backups.upload import upload
 from dbops.exceptions import (
@@ -78,17 +78,17 @@ class BackupStore:
         check_name(name)
         with self._telling(StorageWriteError, "written"):
             if self.storage.exists(name + SUFFIX):  # its archive's deletion was interrupted
-                raise _exists_already(name)
+                raise exists_already(name)
         self._put(name, chunks, operation)
 
     def _put(self, name: str, chunks: Iterable[bytes], operation: str) -> None:
         with self._telling(StorageWriteError, "written"):
             if self.storage.exists(name):
-                raise _exists_already(name)
+                raise exists_already(name)
             if self.directory is None:
                 self._upload(name, chunks)
             else:
-                _write_file(self.directory, name, chunks, operation)
+                write_file(self.directory, name, chunks, operation)
 
     @contextmanager
     def _telling(
@@ -113,7 +113,7 @@ class BackupStore:
             raise
         if saved != name:  # renamed, as another of this name came into being meanwhile
             self.storage.delete(saved)
-            raise _exists_already(name)
+            raise exists_already(name)
 
     def seal(self, manifest: Manifest) -> None:
         """Write the manifest: from now on the backup exists. Raises StorageWriteError."""
@@ -325,10 +325,6 @@ def _origin(file_name: str) -> str:
     return match["operation"] if match else ""
 
 
-def _exists_already(name: str) -> StorageWriteError:
-    return StorageWriteError(f"A backup named {name} exists already.")
-
-
 def _not_found(name: str) -> BackupNotFoundError:
     return BackupNotFoundError(f"There is no backup named {name}.")
 
@@ -357,45 +353,3 @@ def read_chunks(file: IO[bytes]) -> Iterator[bytes]:
     """A file as chunks."""
     while chunk := file.read(CHUNK):
         yield chunk
-
-
-def _write_file(directory: Path, name: str, chunks: Iterable[bytes], operation: str) -> None:
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    temporary = directory / f".{operation}.partial"
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
-    descriptor = os.open(temporary, flags, 0o600)
-    try:
-        with open(descriptor, "wb") as file:
-            for chunk in chunks:
-                file.write(chunk)
-            file.flush()
-            os.fsync(file.fileno())
-        _publish(temporary, directory / name)
-        try:
-            _fsync_directory(directory)
-        except BaseException:  # a name that a power cut may take away is none
-            (directory / name).unlink(missing_ok=True)
-            raise
-    finally:
-        with suppress(FileNotFoundError):
-            temporary.unlink()
-
-
-def _publish(temporary: Path, final: Path) -> None:
-    """Give the finished file its name, without ever replacing what bears it."""
-    try:
-        os.link(temporary, final)
-    except FileExistsError:
-        raise _exists_already(final.name) from None
-    except OSError as error:
-        if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.EMLINK):
-            raise
-        os.rename(temporary, final)  # a file system without hard links
-
-
-def _fsync_directory(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

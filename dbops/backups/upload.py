@@ -84,7 +84,7 @@ def upload(save: Callable[[Upload], str], chunks: Iterable[bytes]) -> str:
     thread = threading.Thread(target=work, daemon=True)
     thread.start()
     try:
-        for chunk in chunks:
+        for chunk in _pieces(chunks):
             content.put(chunk, thread)
             if failure:  # the rest of the dump would be in vain
                 break
@@ -99,3 +99,10 @@ def upload(save: Callable[[Upload], str], chunks: Iterable[bytes]) -> str:
     if isinstance(failure[0], (OSError, StorageWriteError)):
         raise failure[0]
     raise StorageWriteError(f"The backup storage failed: {failure[0]}") from failure[0]
+
+
+def _pieces(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """Never larger than CHUNK: how far the dump is ahead is counted in chunks."""
+    for chunk in chunks:
+        for start in range(0, len(chunk), CHUNK):
+            yield chunk[start : start + CHUNK]
