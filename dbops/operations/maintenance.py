@@ -10,7 +10,8 @@ from dbops.operations.context import OperationContext
 from dbops.operations.guards import check_stamp, inspect_endpoint, require_existing
 from dbops.postgres import triggers
 from dbops.postgres.connection import session
-from dbops.postgres.databases import MAINTENANCE, create_database, drop_database
+from dbops.postgres.database_properties import create_database
+from dbops.postgres.databases import MAINTENANCE, drop_database
 from dbops.postgres.params import ConnectionParams
 from dbops.postgres.stamp import read_stamp, write_stamp
 

@@ -12,11 +12,10 @@ from dbops.operations.context import OperationContext
 from dbops.operations.guards import Endpoint
 from dbops.postgres import roles
 from dbops.postgres.connection import Connection, fetch_all_polled, session
+from dbops.postgres.database_properties import carry_over, create_database
 from dbops.postgres.databases import (
     MAINTENANCE,
     DatabaseFacts,
-    carry_over,
-    create_database,
     drop_database,
     operation_of_scratch,
     scratch_databases,

@@ -24,7 +24,8 @@ from dbops.operations.replacement import building, prove, settle, swap_in
 from dbops.operations.restore_in_place import restore_in_place
 from dbops.operations.restore_objects import Chosen, Save, restore_objects
 from dbops.operations.restore_source import BackupSource, LoadOptions, Source
-from dbops.postgres.databases import DatabaseFacts, portable
+from dbops.postgres.database_properties import portable
+from dbops.postgres.databases import DatabaseFacts
 from dbops.postgres.params import ConnectionParams
 
 
