@@ -222,7 +222,8 @@ def test_a_key_that_gpg_lacks(keyrings: list[Path]) -> None:
 
 def test_the_passphrase_is_seen_by_no_other_process(keyrings: list[Path]) -> None:
     keys = Keys(gpg_recipient="locked@x.org", gpg_home=keyrings[0], gpg_passphrase=PASSPHRASE)
-    encrypted = b"".join(encrypt([DATA * 3], keys))
+    # More than a pipe holds: gpg is still there once its first chunk is.
+    encrypted = b"".join(encrypt([DATA * 20], keys))
     stream = decrypt(pieces(encrypted), keys)
     next(stream)
     children = [pid for pid in Path("/proc").iterdir() if _parent(pid) == os.getpid()]

@@ -242,7 +242,8 @@ def test_the_server_stopped_in_mid_restore(prepared: Installation) -> None:
                 fetch_value(
                     control,
                     """SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
-                        WHERE starts_with(datname, %s) AND application_name = 'pg_restore'""",
+                        WHERE starts_with(datname, %s) AND application_name = 'pg_restore'
+                          AND query LIKE 'CREATE INDEX slow%%'""",
                     [prefix],
                 )
             )

@@ -298,7 +298,7 @@ def test_many_parts_are_one_archive_and_too_many_are_none(
     with store.reading(NAME) as read:
         assert b"".join(read) == b"".join(chunks)
     monkeypatch.setattr("dbops.backups.s3._MOST_PARTS", 2)
-    with pytest.raises(StorageWriteError, match="33554432 bytes at most"):
+    with pytest.raises(StorageWriteError, match="16777216 bytes at most"):
         store.write("another", chunks, operation="0123456789ab")
     assert s3.keys(bucket) == [f"some/prefix/{NAME}"]
     assert s3.uploads(bucket) == []

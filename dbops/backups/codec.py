@@ -16,9 +16,9 @@ GZIP_MAGIC = b"\x1f\x8b"
 _MORSEL = 4096
 """Bytes inflated at once: a stream made to swell a thousandfold stays within some megabytes."""
 # Level 3 in a thread of its own keeps pace with pg_dump and leaves ours to pass chunks on. It
-# holds a few windows, so that of 1 MB bounds the memory; a second thread gains nothing.
+# holds a few jobs, so those of 2 MB bound the memory; a second thread gains nothing.
 _PARAMETERS = zstandard.ZstdCompressionParameters.from_level(
-    3, threads=1, window_log=20, write_checksum=True
+    3, threads=1, window_log=20, job_size=1 << 21, write_checksum=True
 )
 
 

@@ -19,11 +19,11 @@ from botocore.config import Config
 from botocore.parsers import ResponseParserError
 from storages.backends.s3 import S3Storage
 
-_PART = 16 << 20
+_PART = 8 << 20
 """Bytes of one part of an upload, and what an upload takes of memory. All have the same size: not
 every server that speaks S3 takes parts that grow."""
 _MOST_PARTS = 10_000
-"""S3's own limit (docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html): 168 GB of ours."""
+"""S3's own limit (docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html): 84 GB of ours, compressed."""
 _GONE = ("NoSuchKey", "NoSuchUpload")
 _ANSWERS = {
     "NoSuchBucket": "does not exist",

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dbops.exceptions import StorageWriteError
 from dbops.postgres.process import CHUNK
 
-_AHEAD = 32
+_AHEAD = 16
 """Chunks the dump may be ahead of the storage: it goes on while a part is being sent."""
 
 

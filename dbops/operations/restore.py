@@ -10,7 +10,13 @@ from dbops.backups.earlier import is_earlier_backup
 from dbops.backups.encryption import Keys
 from dbops.backups.manifest import Manifest
 from dbops.backups.store import BackupStore
-from dbops.exceptions import BackupInvalidError, DbopsError, PreflightError, UsageError
+from dbops.exceptions import (
+    BackupInvalidError,
+    DbopsError,
+    PreflightError,
+    ProofError,
+    UsageError,
+)
 from dbops.operations.context import OperationContext
 from dbops.operations.foreign_source import foreign_file, stored_dump
 from dbops.operations.guards import (
@@ -72,8 +78,8 @@ def restore_database(request: RestoreRequest, context: OperationContext) -> Rest
     """Look at source and target, load the source beside the target, prove it, and only then swap.
 
     Raises:
-        BackupInvalidError, BackupNotFoundError, ForeignDumpError, KeyMismatchError: the source is
-            refused.
+        BackupInvalidError, BackupNotFoundError, ForeignDumpError, BackupEncryptedError: the
+            source is refused.
         StampError, PrivilegeError, PreflightError, SpaceError, VersionMismatchError: the target.
         ToolError, ProofError: what was loaded is not what it should be. The target is as it was.
     """
@@ -174,7 +180,7 @@ def _restore_whole(endpoint: Endpoint, source: Source, context: OperationContext
             proven = prove(replacement, expected, context)
             settled.result()
         if expected and proven.trigger_digest != expected.trigger_digest:
-            raise DbopsError(f"The triggers of {source.name} did not arrive as they were.")
+            raise ProofError(f"The triggers of {source.name} did not arrive as they were.")
         swapped = swap_in(replacement, context)
     return RestoreResult(
         source=source.name,

@@ -115,8 +115,6 @@ class BackupSource:
         manifest = self.manifest
         problems.require_not_newer(manifest.name, manifest.server_major, endpoint.server)
         problems.check()  # what a newer one wrote cannot even be looked at
-        if manifest.server_major > endpoint.server.major:
-            problems.check()  # the older pg_restore could not even list its contents
         verify_checksum(self._store, manifest, self._context)
         self._tool = find_tool("pg_restore", endpoint.server.major, self._options.pg_bin)
         self._contents = archive.read_contents(
