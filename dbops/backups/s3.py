@@ -23,7 +23,7 @@ _PART = 8 << 20
 """Bytes of one part of an upload, and what an upload takes of memory. All have the same size: not
 every server that speaks S3 takes parts that grow."""
 _MOST_PARTS = 10_000
-"""S3's own limit (docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html): 84 GB of ours, compressed."""
+"""S3's own limit (docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html): 84 GB of ours."""
 _GONE = ("NoSuchKey", "NoSuchUpload")
 _ANSWERS = {
     "NoSuchBucket": "does not exist",
