@@ -16,13 +16,11 @@ from harness import (
     Bench,
     Row,
     Watched,
+    measure_big,
     median,
-    options_of,
     print_heading,
     report,
     show,
-    started,
-    write_results,
 )  # fmt: skip
 
 MEMORY_BAR_MB = 150
@@ -78,12 +76,7 @@ def memory_by_process(command: str, runs: list[Watched]) -> list[Row]:
 
 
 def main() -> None:
-    options = options_of(__doc__ or "").parse_args()
-    with started(options.rounds) as bench:
-        bench.fill(options.size)
-        print(f"big: {bench.value('SELECT pg_size_pretty(pg_database_size(current_database()))')}")
-        rows = bench_backup(bench)
-        write_results(bench, "backup", options.size, METHOD, rows)
+    measure_big("backup", bench_backup, METHOD, __doc__ or "")
 
 
 if __name__ == "__main__":

@@ -421,6 +421,17 @@ def _file_system(path: Path) -> str:
     return str(longest.fstype)
 
 
+def measure_big(
+    what: str, measure: Callable[[Bench], Sequence[Row]], method: str, description: str
+) -> None:
+    """The whole of a benchmark of one command on `big`, from its options to its results."""
+    options = options_of(description).parse_args()
+    with started(options.rounds) as bench:
+        bench.fill(options.size)
+        print(f"big: {bench.value('SELECT pg_size_pretty(pg_database_size(current_database()))')}")
+        write_results(bench, what, options.size, method, measure(bench))
+
+
 def options_of(description: str) -> argparse.ArgumentParser:
     """The options all benchmarks share."""
     parser = argparse.ArgumentParser(description=description.splitlines()[0])

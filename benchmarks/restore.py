@@ -19,13 +19,11 @@ from harness import (
     Row,
     Watched,
     clients,
+    measure_big,
     median,
-    options_of,
     print_heading,
     report,
     show,
-    started,
-    write_results,
 )  # fmt: skip
 
 CLIENTS = 80
@@ -103,12 +101,7 @@ def bench_restore(bench: Bench) -> list[Row]:
 
 
 def main() -> None:
-    options = options_of(__doc__ or "").parse_args()
-    with started(options.rounds) as bench:
-        bench.fill(options.size)
-        print(f"big: {bench.value('SELECT pg_size_pretty(pg_database_size(current_database()))')}")
-        rows = bench_restore(bench)
-        write_results(bench, "restore", options.size, METHOD, rows)
+    measure_big("restore", bench_restore, METHOD, __doc__ or "")
 
 
 if __name__ == "__main__":

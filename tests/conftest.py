@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import django
 import pytest
+from django.test import Client
 
 from dbops.postgres.params import ConnectionParams
 from tests import servers
 from tests.installation import Installation
 from tests.s3_server import S3Server
 from tests.servers import Server
+
+SignIn = Callable[..., Client]
 
 # Settings are read when Django loads, after this file: by then a real server has to be known.
 _IS_FIRST = servers.ROOT_VARIABLE not in os.environ
@@ -106,6 +109,26 @@ def s3() -> Iterator[S3Server]:
     """A server that speaks S3; tests make buckets of their own."""
     with S3Server.running() as running:
         yield running
+
+
+@pytest.fixture
+def sign_in(client: Client) -> SignIn:
+    """Sign nora in with these permissions of dbops."""
+    from django.contrib.auth.models import Permission
+
+    from accounts.models import User
+
+    def sign_in(*permissions: str, staff: bool = True) -> Client:
+        user = User.objects.create_user("nora", is_staff=staff)
+        wanted = Permission.objects.filter(
+            content_type__app_label="dbops", codename__in=permissions
+        )
+        assert len(wanted) == len(permissions)
+        user.user_permissions.set(wanted)
+        client.force_login(user)
+        return client
+
+    return sign_in
 
 
 @pytest.fixture(scope="session")

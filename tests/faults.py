@@ -93,15 +93,20 @@ def make_noise(installation: Installation, megabytes: int) -> None:
             cursor.execute("INSERT INTO public.noise VALUES (%s, %s)", row)
 
 
-def make_loading_slow(installation: Installation) -> None:
-    """Hold pg_restore for long enough to be hit: an index whose expression takes its time."""
+def add_slow_index(installation: Installation, rows: int) -> None:
+    """To test, an index that takes 20 ms a row to build."""
     installation.sql(
         "test",
-        """CREATE FUNCTION public.slow(integer) RETURNS integer LANGUAGE plpgsql IMMUTABLE
+        f"""CREATE FUNCTION public.slow(integer) RETURNS integer LANGUAGE plpgsql IMMUTABLE
            AS $$ BEGIN PERFORM pg_catalog.pg_sleep(0.02); RETURN $1; END $$;
-           CREATE TABLE public.slowly AS SELECT g AS id FROM generate_series(1, 150) g;
+           CREATE TABLE public.slowly AS SELECT g AS id FROM generate_series(1, {rows}) g;
            CREATE INDEX slow_index ON public.slowly (public.slow(id))""",
     )
+
+
+def make_loading_slow(installation: Installation) -> None:
+    """Hold pg_restore for long enough to be hit: an index whose expression takes its time."""
+    add_slow_index(installation, 150)
     installation.variables["BACKUP"] = installation.result("dbbackup", "-d", "test")["name"]
 
 

@@ -11,9 +11,12 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import boto3
+
+if TYPE_CHECKING:
+    from dbops.backups.s3 import S3BackupStorage
 
 ACCESS_KEY = "AKIAOFTHETESTS"
 SECRET_KEY = "canary-of-the-secret-key"
@@ -71,6 +74,15 @@ class S3Server:
             Bucket=name, CreateBucketConfiguration={"LocationConstraint": "eu-central-1"}
         )
         return name
+
+    def storage(self) -> S3BackupStorage:
+        """Ours, on a bucket of its own."""
+        from dbops.backups.s3 import S3BackupStorage  # needs settings, which come later
+
+        return S3BackupStorage(
+            bucket_name=self.create_bucket(), endpoint_url=f"http://127.0.0.1:{self.port}",
+            access_key=ACCESS_KEY, secret_key=SECRET_KEY,
+        )  # fmt: skip
 
     def keys(self, bucket: str) -> list[str]:
         """Everything that lies in a bucket."""

@@ -13,7 +13,6 @@ from urllib.parse import unquote
 
 import pytest
 from django.conf import settings as configured
-from django.contrib.auth.models import Permission
 from django.db import connections
 from django.http import HttpResponse
 from django.test import Client
@@ -29,6 +28,7 @@ from dbops.postgres.params import ConnectionParams
 from dbops.postgres.stamp import write_stamp
 from skinspire.environment import ENVIRONMENTS, ActiveEnvironment
 
+SignIn = Callable[..., Client]
 pytestmark = pytest.mark.django_db(databases=["default", "control", "test", "prod"])
 LIST = "/admin/dbops/operation/"
 BACKUP = "dev-20260101T000000Z-0123456789ab.dump.zst"
@@ -39,7 +39,6 @@ ACTIONS = {
     "triggers": ("apply_triggers", {"target": "dev"}),
     "verify": ("verify_backup", {"backup": BACKUP}),
 }
-SignIn = Callable[..., Client]
 
 
 @pytest.fixture(autouse=True)
@@ -55,23 +54,6 @@ def backup() -> Backup:
         name=BACKUP, environment="dev", created_at=timezone.now(), size=1234, sha256="0" * 64,
         rows=7, tables=3, server_version="18.4", actor="nora", operation="0123456789ab",
     )  # fmt: skip
-
-
-@pytest.fixture
-def sign_in(client: Client) -> SignIn:
-    """Sign nora in with these permissions of dbops."""
-
-    def sign_in(*permissions: str, staff: bool = True) -> Client:
-        user = User.objects.create_user("nora", is_staff=staff)
-        wanted = Permission.objects.filter(
-            content_type__app_label="dbops", codename__in=permissions
-        )
-        assert len(wanted) == len(permissions)
-        user.user_permissions.set(wanted)
-        client.force_login(user)
-        return client
-
-    return sign_in
 
 
 @pytest.fixture

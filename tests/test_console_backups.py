@@ -12,12 +12,10 @@ from typing import Any
 
 import pytest
 from django.contrib.admin.utils import quote
-from django.contrib.auth.models import Permission
 from django.forms import ValidationError
 from django.test import Client
 from django.utils import timezone
 
-from accounts.models import User
 from dbops import conf, runner, tasks
 from dbops.admin.presentation import result_rows
 from dbops.forms import TablesField
@@ -26,12 +24,12 @@ from dbops.postgres.connection import execute, fetch_value, session
 from dbops.postgres.stamp import write_stamp
 from skinspire.environment import ENVIRONMENTS, ActiveEnvironment
 
+SignIn = Callable[..., Client]
 pytestmark = pytest.mark.django_db(
     transaction=True, databases=["default", "control", "test", "prod"]
 )
 FORM = "/admin/dbops/operation/{}/"
 LIST = "/admin/dbops/backup/"
-SignIn = Callable[..., Client]
 
 
 @pytest.fixture
@@ -68,21 +66,6 @@ def row() -> Callable[..., Backup]:
         return Backup.objects.create(name=name, **known | facts)
 
     return row
-
-
-@pytest.fixture
-def sign_in(client: Client) -> SignIn:
-    def sign_in(*permissions: str) -> Client:
-        user = User.objects.create_user("nora", is_staff=True)
-        wanted = Permission.objects.filter(
-            content_type__app_label="dbops", codename__in=permissions
-        )
-        assert len(wanted) == len(permissions)
-        user.user_permissions.set(wanted)
-        client.force_login(user)
-        return client
-
-    return sign_in
 
 
 def _text(answer: Any) -> str:

@@ -23,7 +23,6 @@ from django.core.files.storage import FileSystemStorage, InMemoryStorage
 
 from dbops.backups.manifest import Manifest
 from dbops.backups.retention import Candidate, Plan, RetentionPolicy, plan_retention
-from dbops.backups.s3 import S3BackupStorage
 from dbops.backups.store import BackupStore, check_new_name
 from dbops.exceptions import BackupNotFoundError, UsageError
 from dbops.operations.context import OperationContext
@@ -32,7 +31,7 @@ from dbops.postgres.connection import session
 from skinspire.variables import read_counts
 from tests.faults import make_loading_slow, prepare, tools_of, wait_for
 from tests.installation import Installation
-from tests.s3_server import ACCESS_KEY, SECRET_KEY, S3Server
+from tests.s3_server import S3Server
 
 NOW = datetime(2026, 3, 18, 12, tzinfo=UTC)
 NONE = RetentionPolicy(0, 0, 0)
@@ -218,11 +217,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> BackupStore:
         return BackupStore(InMemoryStorage(), (KEY,))
     if request.param == "s3":
         server: S3Server = request.getfixturevalue("s3")
-        storage = S3BackupStorage(
-            bucket_name=server.create_bucket(), endpoint_url=f"http://127.0.0.1:{server.port}",
-            access_key=ACCESS_KEY, secret_key=SECRET_KEY,
-        )  # fmt: skip
-        return BackupStore(storage, (KEY,))
+        return BackupStore(server.storage(), (KEY,))
     return BackupStore(FileSystemStorage(location=tmp_path / "b"), (KEY,), tmp_path / "b")
 
 

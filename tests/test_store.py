@@ -11,10 +11,9 @@ from django.core.files.storage import FileSystemStorage, InMemoryStorage
 
 from dbops.backups.codec import compress, decompress
 from dbops.backups.manifest import Manifest, decode_manifest, encode_manifest
-from dbops.backups.s3 import S3BackupStorage
 from dbops.backups.store import BackupStore
 from dbops.exceptions import BackupInvalidError, BackupNotFoundError, StorageWriteError
-from tests.s3_server import ACCESS_KEY, SECRET_KEY, S3Server
+from tests.s3_server import S3Server
 
 KEY, OLD_KEY = b"k" * 32, b"o" * 32
 
@@ -38,11 +37,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> BackupStore:
         return BackupStore(InMemoryStorage(), (KEY, OLD_KEY))
     if request.param == "s3":
         server: S3Server = request.getfixturevalue("s3")
-        storage = S3BackupStorage(
-            bucket_name=server.create_bucket(), endpoint_url=f"http://127.0.0.1:{server.port}",
-            access_key=ACCESS_KEY, secret_key=SECRET_KEY,
-        )  # fmt: skip
-        return BackupStore(storage, (KEY, OLD_KEY))
+        return BackupStore(server.storage(), (KEY, OLD_KEY))
     directory = tmp_path / "b"
     return BackupStore(FileSystemStorage(location=directory), (KEY, OLD_KEY), directory)
 

@@ -11,6 +11,7 @@ import time
 
 import pytest
 
+from tests.faults import add_slow_index
 from tests.installation import REPOSITORY, Installation
 
 _SUBMIT = """
@@ -91,13 +92,7 @@ def _wait_for_status(installation: Installation, operation: str, status: str) ->
 
 @pytest.fixture
 def slow(ready: Installation) -> Installation:
-    ready.sql(
-        "test",
-        """CREATE FUNCTION public.slow(integer) RETURNS integer LANGUAGE plpgsql IMMUTABLE
-           AS $$ BEGIN PERFORM pg_catalog.pg_sleep(0.02); RETURN $1; END $$;
-           CREATE TABLE public.slowly AS SELECT g AS id FROM generate_series(1, 300) g;
-           CREATE INDEX slow_index ON public.slowly (public.slow(id))""",
-    )
+    add_slow_index(ready, 300)
     return ready
 
 

@@ -51,6 +51,21 @@ class ReadOnlyAdmin(admin.ModelAdmin):
     ) -> HttpResponse:
         return super().changelist_view(request, {"title": self.title, **(extra_context or {})})
 
+    def details(self, request: HttpRequest, record: Any) -> dict[str, Any]:
+        """What the page of one record shows beside its fields."""
+        return {}
+
+    def change_view(
+        self,
+        request: HttpRequest,
+        object_id: str,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
+        record = self.get_object(request, object_id)
+        context = {**(extra_context or {}), **(self.details(request, record) if record else {})}
+        return super().change_view(request, object_id, form_url, context)
+
 
 @admin.register(Operation)
 class OperationAdmin(ReadOnlyAdmin):
@@ -100,16 +115,8 @@ class OperationAdmin(ReadOnlyAdmin):
         ]
         return ours + super().get_urls()
 
-    def change_view(
-        self,
-        request: HttpRequest,
-        object_id: str,
-        form_url: str = "",
-        extra_context: dict[str, Any] | None = None,
-    ) -> HttpResponse:
-        operation = self.get_object(request, object_id)
-        context = {**(extra_context or {}), **(_details(request, operation) if operation else {})}
-        return super().change_view(request, object_id, form_url, context)
+    def details(self, request: HttpRequest, record: Operation) -> dict[str, Any]:
+        return _details(request, record)
 
 
 def _details(request: HttpRequest, operation: Operation) -> dict[str, Any]:
@@ -209,16 +216,8 @@ class BackupAdmin(ReadOnlyAdmin):
         pin = path("<str:name>/pin/", actions.PinView.as_view(), name="dbops_backup_pin")
         return [pin, *super().get_urls()]
 
-    def change_view(
-        self,
-        request: HttpRequest,
-        object_id: str,
-        form_url: str = "",
-        extra_context: dict[str, Any] | None = None,
-    ) -> HttpResponse:
-        backup = self.get_object(request, object_id)
-        context = {**(extra_context or {}), **(_facts(backup) if backup else {})}
-        return super().change_view(request, object_id, form_url, context)
+    def details(self, request: HttpRequest, record: Backup) -> dict[str, Any]:
+        return _facts(record)
 
 
 _DEEDS = (Operation.Kind.RESTORE, Operation.Kind.VERIFY)

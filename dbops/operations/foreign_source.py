@@ -6,7 +6,7 @@ import io
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from dbops.backups.codec import decompress
 from dbops.backups.encryption import Keys, decrypt
@@ -16,9 +16,9 @@ from dbops.operations.context import OperationContext
 from dbops.operations.guards import Endpoint, Preflight
 from dbops.operations.restore_source import LoadOptions
 from dbops.postgres import archive
-from dbops.postgres.archive_script import ArchiveScript
+from dbops.postgres.archive_script import ArchiveScript, ChunkFile
 from dbops.postgres.connection import execute, session
-from dbops.postgres.databases import MAINTENANCE, touched_shared_catalogs
+from dbops.postgres.databases import MAINTENANCE, require_shared_untouched
 from dbops.postgres.params import ConnectionParams
 from dbops.postgres.process import CHUNK
 from dbops.postgres.script import PUBLIC_FIRST, check_script, load_script
@@ -109,11 +109,7 @@ class ForeignSource:
                     poll=self._context.check_cancelled,
                     name=self.name,
                 )
-            if touched := touched_shared_catalogs(connection):
-                raise ForeignDumpError(
-                    f"{self.name} would have changed roles or other databases of the server "
-                    f"({', '.join(touched)})."
-                )
+            require_shared_untouched(connection, self.name)
             connection.commit()
 
     def lacks(self, tables: Sequence[str], schemas: Sequence[str]) -> list[str]:
@@ -121,7 +117,7 @@ class ForeignSource:
 
     def script(self) -> IO[bytes]:
         if self._tool is not None:
-            script: io.RawIOBase = ArchiveScript(
+            script: ChunkFile = ArchiveScript(
                 self._tool, self._opened, self._context.check_cancelled
             )
         else:
@@ -130,23 +126,12 @@ class ForeignSource:
         return io.BufferedReader(script, CHUNK)
 
 
-class _PlainScript(io.RawIOBase):
-    """Chunks as a file."""
+class _PlainScript(ChunkFile):
+    """Plain SQL, decrypted and decompressed."""
 
     def __init__(self, opened: archive.Opener) -> None:
         self._closing = ExitStack()
-        self._chunks = self._closing.enter_context(opened())
-        self._rest = b""
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        self._rest = self._rest or next(self._chunks, b"")
-        taken = self._rest[: len(buffer)]
-        buffer[: len(taken)] = taken
-        self._rest = self._rest[len(taken) :]
-        return len(taken)
+        super().__init__(self._closing.enter_context(opened()))
 
     def close(self) -> None:
         self._closing.close()

@@ -11,14 +11,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from dbops.exceptions import DbopsError, ForeignDumpError, ProofError
+from dbops.exceptions import DbopsError, ProofError
 from dbops.operations.context import OperationContext
 from dbops.operations.guards import Endpoint
 from dbops.operations.replacement import ReplacedInPlace, require_equal
 from dbops.operations.restore_source import Source
 from dbops.postgres import contents
 from dbops.postgres.connection import OUR_SEARCH_PATH, execute, fetch_all_polled, session
-from dbops.postgres.databases import touched_shared_catalogs
+from dbops.postgres.databases import require_shared_untouched
 from dbops.postgres.fingerprint import Fingerprint, take_fingerprint
 from dbops.postgres.script import PUBLIC_FIRST, load_script
 from dbops.postgres.stamp import write_stamp
@@ -60,11 +60,8 @@ def restore_in_place(
                 name=source.name,
                 trusted=expected is not None,
             )
-        if expected is None and (touched := touched_shared_catalogs(connection)):
-            raise ForeignDumpError(
-                f"{source.name} would have changed roles or other databases of the server "
-                f"({', '.join(touched)})."
-            )
+        if expected is None:
+            require_shared_untouched(connection, source.name)
         context.step("prove")
         execute(connection, OUR_SEARCH_PATH)  # the script had its own
         write_stamp(connection, endpoint.environment)

@@ -23,7 +23,6 @@ from psycopg2 import sql
 from dbops.exceptions import (
     BackupInvalidError,
     DbopsError,
-    ForeignDumpError,
     PreflightError,
     ProofError,
     StatementError,
@@ -42,7 +41,7 @@ from dbops.postgres.connection import (
     fetch_all_polled,
     session,
 )
-from dbops.postgres.databases import touched_shared_catalogs
+from dbops.postgres.databases import require_shared_untouched
 from dbops.postgres.params import ConnectionParams
 from dbops.postgres.process import CHUNK
 from dbops.postgres.pump import copy_rows
@@ -221,11 +220,8 @@ class _Replacing:
         tables = [*chosen.tables, *self._tables_of(chosen.schemas)]
         context.step("prove")
         rows = self._prove(tables)
-        if self._source.expected is None and (touched := touched_shared_catalogs(target)):
-            raise ForeignDumpError(
-                f"{self._source.name} would have changed roles or other databases of the server "
-                f"({', '.join(touched)})."
-            )
+        if self._source.expected is None:
+            require_shared_untouched(target, self._source.name)
         context.begin_commit()
         target.commit()
         outage = (time.monotonic() - began) * 1000

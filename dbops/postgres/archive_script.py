@@ -23,7 +23,29 @@ def _feed(child: Child, chunks: Iterator[bytes], failures: list[DbopsError]) -> 
         failures.append(error)
 
 
-class ArchiveScript(io.RawIOBase):
+class ChunkFile(io.RawIOBase):
+    """Chunks as a file."""
+
+    def __init__(self, chunks: Iterator[bytes]) -> None:
+        self._chunks, self._rest = chunks, b""
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        self._rest = self._rest or next(self._chunks, b"")
+        if not self._rest:
+            self.at_end()
+        taken = self._rest[: len(buffer)]
+        buffer[: len(taken)] = taken
+        self._rest = self._rest[len(taken) :]
+        return len(taken)
+
+    def at_end(self) -> None:
+        """Raises where the chunks ended before they should have."""
+
+
+class ArchiveScript(ChunkFile):
     """A custom archive as the SQL pg_restore would run, for whoever reads it first.
 
     An archive holds statements as text, and pg_restore runs whatever stands there; what was made
@@ -52,24 +74,10 @@ class ArchiveScript(io.RawIOBase):
             )
             self._feeder.start()
             self._closing.callback(self._feeder.join)  # before what it reads is closed
-        self._output = self._child.read(poll)
-        self._rest = b""
+        super().__init__(self._child.read(poll))
 
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        """Raises BackupInvalidError at the end of an archive that was not whole."""
-        if not self._rest:
-            self._rest = next(self._output, b"")
-            if not self._rest:
-                self._check_end()
-        taken = self._rest[: len(buffer)]
-        buffer[: len(taken)] = taken
-        self._rest = self._rest[len(taken) :]
-        return len(taken)
-
-    def _check_end(self) -> None:
+    def at_end(self) -> None:
+        """Raises BackupInvalidError: the archive was not whole."""
         if self._feeder:
             self._feeder.join()
         if self._failures:
@@ -86,28 +94,18 @@ class ArchiveScript(io.RawIOBase):
         super().close()
 
 
-class DumpScript(io.RawIOBase):
+class DumpScript(ChunkFile):
     """What ``pg_dump --format=plain`` writes, for whoever reads it first."""
 
     def __init__(
         self, pg_dump: Path, params: ConnectionParams, options: Sequence[str], poll: Poll
     ) -> None:
         self._child = Child([pg_dump, "--no-password", "--encoding=UTF8", *options], params=params)
-        self._output = self._child.read(poll)
-        self._rest = b""
+        super().__init__(self._child.read(poll))
 
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        """Raises ToolError at the end of a dump that failed."""
-        self._rest = self._rest or next(self._output, b"")
-        if not self._rest:
-            self._child.wait()
-        taken = self._rest[: len(buffer)]
-        buffer[: len(taken)] = taken
-        self._rest = self._rest[len(taken) :]
-        return len(taken)
+    def at_end(self) -> None:
+        """Raises ToolError: the dump failed."""
+        self._child.wait()
 
     def close(self) -> None:
         if not self.closed:

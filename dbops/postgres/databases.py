@@ -15,7 +15,7 @@ from typing import Any
 
 from psycopg2 import sql
 
-from dbops.exceptions import StatementError
+from dbops.exceptions import ForeignDumpError, StatementError
 from dbops.postgres.connection import (
     Connection,
     execute,
@@ -200,11 +200,17 @@ def scratch_databases(connection: Connection) -> list[str]:
     return [name for (name,) in rows]
 
 
-def touched_shared_catalogs(connection: Connection) -> list[str]:
-    """Catalogues all databases of the server share that the open transaction has written to.
+def require_shared_untouched(connection: Connection, dump: str) -> None:
+    """Refuse to commit what has written to catalogues that all databases of the server share.
 
     A change of roles, databases or their settings holds its lock until the transaction ends; a
     grant does not, but leaves the transaction's number on the row.
+
+    Args:
+        dump: the name of what ran in the open transaction.
+
+    Raises:
+        ForeignDumpError: it has.
     """
     rows = fetch_all(
         connection,
@@ -216,7 +222,11 @@ def touched_shared_catalogs(connection: Connection) -> list[str]:
            UNION SELECT 'pg_database' FROM pg_catalog.pg_database
             WHERE xmin = pg_catalog.pg_current_xact_id()::pg_catalog.xid ORDER BY 1""",
     )
-    return [name for (name,) in rows]
+    if rows:
+        raise ForeignDumpError(
+            f"{dump} would have changed roles or other databases of the server "
+            f"({', '.join(name for (name,) in rows)})."
+        )
 
 
 def copy_files(connection: Connection, name: str, template: str, poll: Poll) -> None:
