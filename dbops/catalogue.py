@@ -10,7 +10,25 @@ from django.utils import timezone
 from dbops import conf
 from dbops.backups.codec import Meter
 from dbops.backups.manifest import Manifest
-from dbops.models import Backup
+from dbops.exceptions import BackupNotFoundError
+from dbops.models import Backup, Operation
+
+_FIRST_GUESS = {"template": 700e6, "stream": 80e6, "dump": 50e6}
+"""Bytes a second, until a copy has shown how fast this machine is (benchmarks/copy.py)."""
+
+
+def expected_seconds(source: str, target: str, strategy: str, size: int) -> float:
+    """How long a copy of ``size`` bytes will take: as the last one of its kind did."""
+    last = Operation.objects.filter(
+        kind=Operation.Kind.COPY, status=Operation.Status.SUCCEEDED, source=source, target=target,
+        result__strategy=strategy, finished_at__isnull=False, started_at__isnull=False,
+    ).order_by("-finished_at").first()  # fmt: skip
+    if last is None or not last.result.get("bytes"):
+        return 0.5 + size / _FIRST_GUESS[strategy]
+    assert last.finished_at is not None
+    assert last.started_at is not None
+    took = (last.finished_at - last.started_at).total_seconds()
+    return took * max(1, size) / float(last.result["bytes"])
 
 
 def record_backup(manifest: Manifest) -> Backup:
@@ -40,6 +58,17 @@ def size_of_the_last(environment: str) -> int:
     """Bytes of its latest whole backup; 0 where there is none."""
     last = Backup.objects.filter(environment=environment, partial=False).first()
     return last.size if last else 0
+
+
+def latest_backup(environment: str, server_name: str = "") -> str:
+    """The newest whole backup of an environment. Raises BackupNotFoundError."""
+    prefix = f"{server_name}-" if server_name else ""
+    latest = Backup.objects.filter(
+        environment=environment, partial=False, name__startswith=prefix
+    ).first()
+    if latest is None:
+        raise BackupNotFoundError(f"There is no backup of {environment}.")
+    return latest.name
 
 
 def mark_verified(name: str, how: str) -> None:

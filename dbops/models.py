@@ -176,6 +176,69 @@ class Backup(models.Model):
         }
 
 
+class Schedule(models.Model):
+    """An operation that is wanted again and again: what :func:`dbops.runner.submit` is to be given,
+    and when."""
+
+    KINDS = (
+        Operation.Kind.BACKUP, Operation.Kind.COPY, Operation.Kind.VERIFY, Operation.Kind.PRUNE,
+    )  # fmt: skip
+
+    kind = models.CharField(max_length=20, choices=[(kind.value, kind.label) for kind in KINDS])
+    cron = models.CharField(max_length=100)
+    """Five fields, in UTC."""
+    source = models.CharField(max_length=10, blank=True)
+    target = models.CharField(max_length=10, blank=True)
+    options = models.JSONField(default=dict)
+    confirmed = models.CharField(max_length=10, blank=True)
+    """The protected environment whose name was typed when it was added."""
+    created_by = models.CharField(max_length=150)
+    created_at = models.DateTimeField(default=timezone.now)
+    next_due_at = models.DateTimeField(db_index=True)
+    last_run_at = models.DateTimeField(null=True)
+    last_operation = models.ForeignKey(Operation, models.SET_NULL, null=True, related_name="+")
+    last_error = models.TextField(blank=True)
+    """Why the last run came to no operation; what became of an operation its own row tells."""
+
+    class Meta:
+        ordering = ["pk"]
+        default_permissions = ("view",)
+
+    def __str__(self) -> str:
+        return f"{self.get_kind_display()} {self.where} ({self.cron})"
+
+    @property
+    def where(self) -> str:
+        """The environments concerned, as :attr:`Operation.route` has them."""
+        named = " → ".join(name for name in (self.source, self.target) if name)
+        return named or self.options.get("environment") or "all"
+
+    @property
+    def last_status(self) -> str:
+        """How the last run ended, or goes on; "" before the first."""
+        if self.last_error:
+            return Operation.Status.FAILED
+        return self.last_operation.status if self.last_operation else ""
+
+    def to_json(self) -> dict[str, Any]:
+        """One element of ``schedule list --json``."""
+        return {
+            "id": self.pk,
+            "kind": self.kind,
+            "cron": self.cron,
+            "source": self.source or None,
+            "target": self.target or None,
+            "options": self.options,
+            "created_by": self.created_by,
+            "created_at": _iso(self.created_at),
+            "next_due_at": _iso(self.next_due_at),
+            "last_run_at": _iso(self.last_run_at),
+            "last_status": self.last_status or None,
+            "last_operation": self.last_operation_id,
+            "last_error": self.last_error or None,
+        }
+
+
 class JournalEntry(models.Model):
     """One line of the journal; each carries the hash of the one before it."""
 

@@ -25,7 +25,7 @@ from dbops.admin.presentation import (
 )
 from dbops.admin.progress import can_undo, waiting_hint
 from dbops.exceptions import BackupInvalidError
-from dbops.models import Backup, JournalEntry, Operation
+from dbops.models import Backup, JournalEntry, Operation, Schedule
 
 LINES_SHOWN = 500
 
@@ -249,6 +249,28 @@ def _facts(backup: Backup) -> dict[str, Any]:
         "restore_url": _prefilled("restore", backup=backup.name),
         "verify_url": _prefilled("verify", backup=backup.name),
     }
+
+
+@admin.register(Schedule)
+class ScheduleAdmin(ReadOnlyAdmin):
+    title = "Schedules"
+    list_display = ("id", "what", "cron", "next_due_at", "last_run_at", "ended", "created_by")
+    list_filter = ("kind",)
+    list_select_related = ("last_operation",)
+
+    @admin.display(description="Operation", ordering="kind")
+    def what(self, schedule: Schedule) -> str:
+        return f"{schedule.get_kind_display()} {schedule.where}"
+
+    @admin.display(description="Last run")
+    def ended(self, schedule: Schedule) -> SafeString | str:
+        if not schedule.last_status:
+            return ""
+        told = pill(schedule.last_status)
+        if schedule.last_operation is None or schedule.last_error:
+            return format_html('{} <span class="words">{}</span>', told, schedule.last_error)
+        url = reverse(actions.OPERATION_PAGE, args=[schedule.last_operation.pk])
+        return format_html('<a href="{}">{}</a>', url, told)
 
 
 @admin.register(JournalEntry)

@@ -19,7 +19,6 @@ from django.db import Error as DatabaseLayerError
 
 from dbops import conf, policy, runner
 from dbops.exceptions import (
-    BackupNotFoundError,
     ConfirmationError,
     DbopsError,
     OperationCancelled,
@@ -28,7 +27,7 @@ from dbops.exceptions import (
     as_dbops_error,
 )
 from dbops.management.console import Console
-from dbops.models import Backup, Operation
+from dbops.models import Operation
 from dbops.watch import Terminated
 
 EXIT_REFUSED = 1
@@ -147,11 +146,13 @@ def add_confirm_argument(parser: ArgumentParser) -> None:
     )
 
 
+def add_jobs_argument(parser: ArgumentParser, what: str) -> None:
+    parser.add_argument("--jobs", metavar="N", type=_positive, help=what)
+
+
 def add_load_arguments(parser: ArgumentParser) -> None:
     """What every command that loads a backup takes."""
-    parser.add_argument(
-        "--jobs", metavar="N", type=_positive, help="how many load side by side (default: by CPUs)"
-    )
+    add_jobs_argument(parser, "how many load side by side (default: by CPUs)")
     parser.add_argument(
         "--no-mask",
         action="store_true",
@@ -181,17 +182,6 @@ def named_environment(options: Mapping[str, Any]) -> str | None:
 def operation_json(outcome: runner.Outcome) -> dict[str, Any]:
     """``{"operation": …, "result": …}``."""
     return {"operation": outcome.operation.to_json(), "result": dict(outcome.result)}
-
-
-def latest_backup(environment: str, server_name: str = "") -> str:
-    """The newest whole backup of an environment. Raises BackupNotFoundError."""
-    prefix = f"{server_name}-" if server_name else ""
-    latest = Backup.objects.filter(
-        environment=environment, partial=False, name__startswith=prefix
-    ).first()
-    if latest is None:
-        raise BackupNotFoundError(f"There is no backup of {environment}.")
-    return latest.name
 
 
 def find_operation(operation_id: str) -> Operation:

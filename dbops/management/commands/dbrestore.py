@@ -7,13 +7,13 @@ from typing import Any
 from dbbackup.management.commands.dbrestore import Command as DbrestoreCommand
 
 from dbops import conf
+from dbops.catalogue import latest_backup
 from dbops.exceptions import UsageError
 from dbops.management.operation_command import (
     DbopsCommand,
     add_confirm_argument,
     add_json_argument,
     add_load_arguments,
-    latest_backup,
     named_environment,
     operation_json,
 )

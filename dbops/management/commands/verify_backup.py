@@ -4,11 +4,11 @@ from argparse import ArgumentParser
 from typing import Any
 
 from dbops import conf
+from dbops.catalogue import latest_backup
 from dbops.exceptions import UsageError
 from dbops.management.operation_command import (
     DbopsCommand,
     add_load_arguments,
-    latest_backup,
     operation_json,
 )
 from dbops.models import Backup, Operation
