@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.apps import apps
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, Warning, register
+from django.db import DEFAULT_DB_ALIAS, connection, router
 
 from dbops.backups.encryption import MAKE_KEY_PAIR, check_keys
-from dbops.conf import encryption_keys
-from dbops.exceptions import ConfigurationError
+from dbops.conf import encryption_keys, masking_key, masking_rules
+from dbops.exceptions import ConfigurationError, MaskingError
+from dbops.masking.rules import Rules
+from dbops.masking.safety import is_safe
 from dbops.postgres.stamp import SCHEMA
 from skinspire import variables
 from skinspire.databases import EMBEDDED
@@ -109,6 +113,54 @@ def check_encryption(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
             id="dbops.W020",
         )
     ]
+
+
+@register(Tags.models)
+def check_masking(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    """dbops.E030, W030: masking rules that mean nothing, or a model's field without one."""
+    try:
+        masking_key()
+        rules = masking_rules()
+    except (MaskingError, ConfigurationError) as error:
+        return [Error(str(error), hint=error.hint, id="dbops.E030")]
+    found: list[CheckMessage] = []
+    for model in apps.get_models(include_auto_created=True):
+        fields = _uncovered_fields(model, rules)
+        if fields:
+            found.append(Warning(
+                f"No masking rule covers {', '.join(fields)} of {model._meta.db_table}: a copy "
+                "out of production would stop there.",
+                hint="Add rules: python manage.py masking --suggest", obj=model, id="dbops.W030",
+            ))  # fmt: skip
+    return found
+
+
+def _uncovered_fields(model: Any, rules: Rules) -> list[str]:
+    """Columns of a model's table, in the managed databases and PostgreSQL's default schema."""
+    meta, table = model._meta, f"public.{model._meta.db_table}"
+    elsewhere = not router.allow_migrate_model(DEFAULT_DB_ALIAS, model)
+    if elsewhere or not meta.managed or meta.proxy or meta.swapped or rules.leaves_out(table):
+        return []
+    return [
+        field.column
+        for field in meta.local_concrete_fields
+        if not (
+            field.generated
+            or rules.rule(table, field.column)
+            or _is_safe_field(field)
+            or rules.considers_safe(table, field.column, field.db_type(connection) or "")
+        )
+    ]
+
+
+def _is_safe_field(field: Any) -> bool:
+    places = getattr(field, "decimal_places", None)
+    return is_safe(
+        field.column,
+        field.db_type(connection) or "",
+        key=field.primary_key or field.is_relation,
+        fraction=bool(places),
+    )
 
 
 def is_weak(key: str) -> bool:

@@ -15,6 +15,7 @@ from django.db import connections
 from dbops.backups.encryption import Keys
 from dbops.backups.store import BackupStore
 from dbops.exceptions import ConfigurationError, ToolError, UnknownEnvironmentError
+from dbops.masking.rules import Rules, load_rules
 from dbops.postgres.embedded import EmbeddedServer
 from dbops.postgres.params import ConnectionParams
 from dbops.postgres.process import run
@@ -26,6 +27,8 @@ _NOT_PASSED_ON = {
     "pool", "server_side_binding", "isolation_level", "assume_role",
     "application_name", "client_encoding", "connect_timeout",
 }  # fmt: skip
+
+_SHORTEST_MASKING_KEY = 32
 
 
 def active_environment() -> str:
@@ -126,6 +129,23 @@ def signing_keys() -> tuple[bytes, ...]:
     return tuple(
         hmac.new(key.encode(), b"skinspire.signing", hashlib.sha256).digest() for key in found
     )
+
+
+def masking_rules() -> Rules:
+    """What is masked and how. Raises MaskingError where the file cannot be understood."""
+    return load_rules(Path(settings.DBOPS_MASKING_FILE))
+
+
+def masking_key() -> bytes:
+    """What false values are drawn by, from MASKING_KEY or else from SECRET_KEY. The same key draws
+    the same ones, so a new SECRET_KEY means new false values; its fallbacks play no part."""
+    given = settings.MASKING_KEY or settings.SECRET_KEY
+    if settings.MASKING_KEY and len(given) < _SHORTEST_MASKING_KEY:
+        raise ConfigurationError(
+            f"MASKING_KEY is shorter than {_SHORTEST_MASKING_KEY} characters: it could be guessed.",
+            hint="python -c 'import secrets; print(secrets.token_urlsafe(48))' makes a good one.",
+        )
+    return hmac.new(str(given).encode(), b"skinspire.masking", hashlib.sha256).digest()
 
 
 @lru_cache(maxsize=1)

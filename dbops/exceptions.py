@@ -160,6 +160,18 @@ class ProofError(DbopsError):
     code = "not_proven"
 
 
+class MaskingError(DbopsError):
+    """The masking rules cannot be read, cannot work, or do not cover everything."""
+
+    code = "masking"
+
+
+class MisfitError(DbopsError):
+    """Rows do not fit the schema they were to be loaded into."""
+
+    code = "misfit"
+
+
 class SwapError(DbopsError):
     """The new database could not take the place of the old one."""
 
@@ -180,11 +192,24 @@ class TriggerDriftError(DbopsError):
     hint = "Install them: python manage.py apply_triggers"
 
 
+class DriftError(DbopsError):
+    """Two databases are not defined alike."""
+
+    code = "drift"
+
+
 class OperationNotFoundError(DbopsError):
     """No operation has that id."""
 
     code = "operation_not_found"
     hint = "See what was done: python manage.py operations list"
+
+
+class ScheduleNotFoundError(DbopsError):
+    """No schedule has that id."""
+
+    code = "schedule_not_found"
+    hint = "See what is planned: python manage.py schedule list"
 
 
 class OperationCancelled(DbopsError):

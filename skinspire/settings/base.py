@@ -187,6 +187,12 @@ try:
     BACKUP_GPG_PASSPHRASE = read_secret(env, "BACKUP_GPG_PASSPHRASE")
 except (OSError, UnicodeDecodeError) as error:
     CONFIGURATION_ERROR = ("dbops.E003", f"A file of settings cannot be read: {error}")
+MASKING_KEY = ""
+"""Draws the false values of masked copies; "" where SECRET_KEY does."""
+try:
+    MASKING_KEY = read_secret(env, "MASKING_KEY")
+except (OSError, UnicodeDecodeError) as error:
+    CONFIGURATION_ERROR = ("dbops.E003", f"A file of settings cannot be read: {error}")
 DBBACKUP_GPG_RECIPIENT = env.str("DBBACKUP_GPG_RECIPIENT", default="")
 DBBACKUP_GPG_ALWAYS_TRUST = read_flag(env, "DBBACKUP_GPG_ALWAYS_TRUST", False)
 GNUPGHOME = env.str("GNUPGHOME", default="")
@@ -196,10 +202,30 @@ DBOPS_PROTECTED = ("prod",)
 DBOPS_ALLOW_COPY_TO_PROD = read_flag(env, "DBOPS_ALLOW_COPY_TO_PROD", False)
 DBOPS_ALLOW_UNMASKED = read_flag(env, "DBOPS_ALLOW_UNMASKED", True)
 """Whether --no-mask may take a protected environment's rows elsewhere as they are."""
+DBOPS_DEFUSE = (
+    "django_session",
+    "accounts_session*",
+    "token_blacklist_*",
+    "authtoken_token",
+    "knox_authtoken",
+    "oauth2_provider_accesstoken",
+    "oauth2_provider_refreshtoken",
+    "django_tasks_db_*",
+    "django_q_ormq",
+    "procrastinate_jobs",
+    "post_office_*",
+    "mailer_message",
+    *read_list(env, "DBOPS_DEFUSE", []),
+)
+"""Tables emptied in a copy for another environment: sessions, tokens, jobs about to run."""
 DBOPS_KEEP_PREVIOUS_DAYS = read_number(env, "DBOPS_KEEP_PREVIOUS_DAYS", 7)
 """Days a replaced database is kept for an undo, unless the next operation ends it first."""
 DBOPS_RETENTION = read_counts(env, "BACKUP_RETENTION", {"daily": 7, "weekly": 4, "monthly": 12})
 """Of how many days, ISO weeks and months each environment keeps the newest backup."""
+DBOPS_MASKING_FILE = env.str("DBOPS_MASKING_FILE", default="") or str(
+    BASE_DIR / "skinspire" / "masking.toml"
+)
+"""What happens to each column when rows leave a protected environment."""
 SKINSPIRE_PG_BIN = env.str("SKINSPIRE_PG_BIN", default="")
 
 LANGUAGE_CODE = "en-gb"
