@@ -70,13 +70,23 @@ class TablesField(forms.CharField):
 class UnmaskedField(forms.BooleanField):
     """Knowing leave to let a protected environment's data out as it is."""
 
-    def __init__(self) -> None:
+    def __init__(self, otherwise: str) -> None:
         super().__init__(
             label="Without masking",
             required=False,
-            help_text="Needed to take a protected environment's data elsewhere: personal data "
-            "arrives readable.",
+            help_text=f"Personal data of a protected environment arrives readable. {otherwise}",
         )
+
+
+class PatternsField(forms.CharField):
+    """Patterns of tables, separated by commas or blanks, as a list."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        widget = forms.TextInput(attrs={"spellcheck": "false", "autocapitalize": "none"})
+        super().__init__(required=False, max_length=1_000, widget=widget, **kwargs)
+
+    def clean(self, value: Any) -> list[str]:
+        return [part for part in re.split(r"[,\s]+", super().clean(value)) if part]
 
 
 class OperationForm(forms.Form):
@@ -138,7 +148,7 @@ class BackUpForm(OperationForm):
 class RestoreForm(OperationForm):
     backup = BackupField()
     target = EnvironmentField(label="Restore it into")
-    unmasked = UnmaskedField()
+    unmasked = UnmaskedField("Needed for its backups: they are not masked.")
     tables = TablesField(
         label="Only these tables",
         help_text="One per line or separated by commas, as schema.table; the rest of the database "
@@ -206,23 +216,53 @@ class VerifyForm(OperationForm):
 class CopyForm(OperationForm):
     source = EnvironmentField(label="Copy from")
     target = EnvironmentField(label="Copy into")
-    unmasked = UnmaskedField()
+    unmasked = UnmaskedField("Otherwise it is masked on the way.")
+    part = forms.ChoiceField(
+        label="What",
+        required=False,
+        choices=[
+            ("", "everything"),
+            ("schema", "the schema: the target keeps its own rows"),
+            ("data", "the rows: the target keeps its own schema"),
+        ],
+        widget=forms.RadioSelect,
+    )
+    preserve = PatternsField(
+        label="Tables that keep the target's rows",
+        help_text="Patterns, such as accounts_* for its own logins.",
+    )
+    exclude = PatternsField(
+        label="Tables that arrive empty", help_text="Patterns, such as public.audit_*."
+    )
+    mask = forms.BooleanField(
+        label="Mask",
+        required=False,
+        help_text="Also where the source is not protected.",
+    )
+    drop_misfits = forms.BooleanField(
+        label="Leave out rows that do not fit the schema",
+        required=False,
+        help_text="Otherwise they stop the copy and are told table by table.",
+    )
+    folded = ("part", "preserve", "exclude", "mask", "drop_misfits")
 
     def clean(self) -> dict[str, Any]:
         cleaned = super().clean() or {}
-        source, target = cleaned.get("source"), cleaned.get("target")
-        if source and source == target:
+        source = cleaned.get("source")
+        if source and source == cleaned.get("target"):
             self.add_error("target", "Choose two different environments.")
-        self.require_leave(Operation.Kind.COPY, source or "", target or "", {})
+        if cleaned.get("mask") and cleaned.get("unmasked"):
+            self.add_error("unmasked", "With or without masking: tick one of the two.")
         return cleaned
 
     def wanted(self) -> Wanted:
-        options = {"strategy": "auto"} | _leave(self.cleaned_data)
+        cleaned = self.cleaned_data
+        options = {name: cleaned[name] for name in self.folded if cleaned[name]}
         return Wanted(
             Operation.Kind.COPY,
-            self.cleaned_data["source"],
-            self.cleaned_data["target"],
-            options,
+            cleaned["source"],
+            cleaned["target"],
+            {"strategy": "auto"} | options | _leave(cleaned),
         )
 
 

@@ -31,14 +31,16 @@ from dbops.exceptions import BackupInvalidError, StatementError
 from dbops.models import Backup, Operation
 from dbops.operations.backup import BackupRequest, backup_database
 from dbops.operations.context import OperationContext
-from dbops.operations.copy import CopyRequest, copy_database, plan_copy
+from dbops.operations.copy import copy_database
+from dbops.operations.copy_plan import CopyRequest, Masking, plan_copy
+from dbops.operations.defuse import Arriving
 from dbops.operations.maintenance import InitRequest, init_db
 from dbops.operations.restore import RestoreRequest, restore_database
 from dbops.operations.restore_source import LoadOptions
 from dbops.operations.triggers import ApplyTriggersRequest, apply_base_triggers, apply_triggers
 from dbops.operations.undo import UndoRequest, undo_operation
 from dbops.operations.verify import VerifyRequest, verify_backup
-from dbops.policy import check_origin
+from dbops.policy import check_origin, is_protected, masks_copy
 from dbops.postgres.params import ConnectionParams
 from dbops.pruning import prune
 from skinspire.router import CONTROL
@@ -150,6 +152,7 @@ def _restore(operation: Operation, context: OperationContext) -> Result:
         tables=tuple(options.get("tables", ())),
         schemas=tuple(options.get("schemas", ())),
         in_place=bool(options.get("in_place")),
+        arriving=_arriving(operation),
     )
     facts = {
         "database": settings.DATABASES[operation.target],
@@ -166,6 +169,17 @@ def _restore(operation: Operation, context: OperationContext) -> Result:
     return asdict(result)
 
 
+def _arriving(operation: Operation) -> Arriving:
+    """What a restore does about a backup of another environment."""
+    name = operation.options.get("name")
+    if not name or is_earlier_backup(conf.backup_store(), name):
+        return Arriving()
+    origin = conf.backup_store().read_manifest(name).environment
+    if origin == operation.target:
+        return Arriving()
+    return Arriving(tuple(settings.DBOPS_DEFUSE), origin if is_protected(origin) else None)
+
+
 def _restored_database(operation: Operation) -> ConnectionParams:
     database = conf.database_params(operation.target)
     into = operation.options.get("into")
@@ -174,7 +188,7 @@ def _restored_database(operation: Operation) -> ConnectionParams:
 
 def _load_options(options: Mapping[str, Any]) -> LoadOptions:
     return LoadOptions(
-        jobs=options.get("jobs") or min(os.cpu_count() or 1, _MOST_JOBS),
+        jobs=_jobs(options),
         no_owner=bool(options.get("no_owner")),
         skip_privileged=bool(options.get("skip_privileged")),
         pg_bin=conf.tools_directory(),
@@ -255,14 +269,32 @@ def _copy_request(operation: Operation) -> CopyRequest:
 
 def copy_request(source: str, target: str, options: Mapping[str, Any]) -> CopyRequest:
     """The request a copy would run with; a dry run and a confirmation page look at its plan."""
+    masking = None
+    if masks_copy(source, target, options):
+        masking = Masking(conf.masking_rules(), conf.masking_key())
     return CopyRequest(
         source=conf.database_params(source),
         source_environment=source,
         target=conf.database_params(target),
         target_environment=target,
+        part=options.get("part", "full"),
         strategy=options.get("strategy", "auto"),
+        masking=masking,
+        unmasked=bool(options.get("unmasked")),
+        protected=is_protected(source),
+        exclude=tuple(options.get("exclude", ())),
+        preserve=tuple(options.get("preserve", ())),
+        drop_misfits=bool(options.get("drop_misfits")),
+        verify=options.get("verify", "counts"),
+        disconnect_source=bool(options.get("disconnect_source")),
+        jobs=_jobs(options),
+        defuse=tuple(settings.DBOPS_DEFUSE),
         pg_bin=conf.tools_directory(),
     )
+
+
+def _jobs(options: Mapping[str, Any]) -> int:
+    return options.get("jobs") or min(os.cpu_count() or 1, _MOST_JOBS)
 
 
 def _undo(operation: Operation, context: OperationContext) -> Result:

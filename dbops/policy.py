@@ -77,10 +77,26 @@ def _check_copy(operation: Operation) -> None:
 def unmasked_origin(kind: str, source: str, target: str, options: Mapping[str, Any]) -> str:
     """The protected environment whose data would arrive in another one unmasked; "" for none."""
     origin = source
-    if kind != Operation.Kind.COPY:
+    if kind == Operation.Kind.COPY:
+        if not travels(options) or masks_copy(source, target, options):
+            return ""
+    else:
         backup = Backup.objects.filter(name=options.get("name", "")).first()
         origin = backup.environment if backup else ""
     return origin if kind in _MOVING and _needs_masks(origin, target) else ""
+
+
+def masks_copy(source: str, target: str, options: Mapping[str, Any]) -> bool:
+    """Whether values are masked on the way: where somebody asked for it, and wherever rows leave a
+    protected environment without leave to do so as they are."""
+    if options.get("mask"):
+        return True
+    return travels(options) and _needs_masks(source, target) and not options.get("unmasked")
+
+
+def travels(options: Mapping[str, Any]) -> bool:
+    """Whether a copy takes rows of its source."""
+    return options.get("part") != "schema"
 
 
 def _needs_masks(origin: str, target: str) -> bool:

@@ -46,6 +46,8 @@ class Installation:
     home: Path
     databases: dict[str, ConnectionParams]
     variables: dict[str, str] = field(default_factory=dict)
+    moved: dict[str, Server] = field(default_factory=dict)
+    """Environments whose database is on another server."""
 
     @classmethod
     @contextmanager
@@ -61,13 +63,22 @@ class Installation:
         finally:
             made._drop(tag)
 
+    def move(self, environment: str, server: Server) -> None:
+        """Give an environment an empty database on another server instead."""
+        name = self.databases[environment].database
+        self.databases[environment] = server.create_database(name)
+        self.moved[environment] = server
+
     def _drop(self, tag: str) -> None:
-        with session(self.server.superuser) as connection:
-            rows = fetch_all(
-                connection, "SELECT datname FROM pg_database WHERE datname ~ %s", [f"_{tag}(__|$)"]
-            )
-        for (name,) in rows:
-            self.server.drop_database(name)
+        for server in (self.server, *self.moved.values()):
+            with session(server.superuser) as connection:
+                rows = fetch_all(
+                    connection,
+                    "SELECT datname FROM pg_database WHERE datname ~ %s",
+                    [f"_{tag}(__|$)"],
+                )
+            for (name,) in rows:
+                server.drop_database(name)
 
     @property
     def environment(self) -> dict[str, str]:
@@ -77,7 +88,7 @@ class Installation:
             if not key.endswith("_DATABASE_URL") and not key.startswith(("PG", "DJANGO_"))
         }
         urls = {
-            f"{name.upper()}_DATABASE_URL": self.server.url(params.database)
+            f"{name.upper()}_DATABASE_URL": self.moved.get(name, self.server).url(params.database)
             for name, params in self.databases.items()
         }
         return (
@@ -126,13 +137,15 @@ class Installation:
     def scratch(self) -> list[str]:
         """Databases of this installation that bear a scratch name."""
         tag = next(iter(self.databases.values())).database.split("_")[1]
-        with session(self.server.params) as connection:
-            rows = fetch_all(
-                connection,
-                "SELECT datname FROM pg_database WHERE datname ~ %s ORDER BY 1",
-                [f"_{tag}__(incoming|previous)_"],
-            )
-        return [name for (name,) in rows]
+        found = []
+        for server in (self.server, *self.moved.values()):
+            with session(server.params) as connection:
+                found += fetch_all(
+                    connection,
+                    "SELECT datname FROM pg_database WHERE datname ~ %s ORDER BY 1",
+                    [f"_{tag}__(incoming|previous)_"],
+                )
+        return [name for (name,) in found]
 
 
 def row_hashes(params: ConnectionParams) -> dict[str, str]:

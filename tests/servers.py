@@ -1,4 +1,5 @@
-"""Real PostgreSQL servers for the tests: the wheel's 18, and Debian's 15 where it is installed."""
+"""Real PostgreSQL servers for the tests: the wheel's 16 and 18, and Debian's 15 where it is
+installed."""
 
 from __future__ import annotations
 
@@ -27,7 +28,7 @@ def binaries(major: int) -> Path | None:
     """Where the server of that major lives, or None where it is not installed."""
     if major == 15:
         return DEBIAN_15 if (DEBIAN_15 / "postgres").exists() else None
-    return wheel_directories()[0]
+    return wheel_directories()[0 if major == 18 else 1]
 
 
 @dataclass(frozen=True)
@@ -75,12 +76,16 @@ def test_root() -> Path:
     return root
 
 
-def server(major: int) -> Server | None:
-    """The server of that major, started if need be; None where it is not installed."""
+def server(major: int, name: str = "") -> Server | None:
+    """The server of that major, started if need be; None where it is not installed.
+
+    Args:
+        name: tells a second one of the same major from the first.
+    """
     found = binaries(major)
     if found is None:
         return None
-    embedded = EmbeddedServer(test_root() / f"pg{major}", binaries=found, settings=FAST)
+    embedded = EmbeddedServer(test_root() / f"pg{major}{name}", binaries=found, settings=FAST)
     embedded.start()
     return Server(major, embedded)
 
@@ -88,8 +93,6 @@ def server(major: int) -> Server | None:
 def stop_all() -> None:
     """Stop every server of this run and remove its directory."""
     root = test_root()
-    for major in (15, 18):
-        home = root / f"pg{major}"
-        if home.exists():
-            EmbeddedServer(home, binaries=binaries(major)).stop()
+    for home in root.glob("pg*"):
+        EmbeddedServer(home, binaries=binaries(int(home.name[2:4]))).stop()
     shutil.rmtree(root, ignore_errors=True)

@@ -219,10 +219,15 @@ def test_a_console_does_not_write_above_its_own_environment(operator: Client) ->
     assert JournalEntry.objects.get().event == "refused"
 
 
-def test_prod_is_copied_only_by_whoever_says_unmasked(operator: Client) -> None:
-    refused = _confirmed(operator, "copy", source="prod")
-    assert "Personal data of prod would arrive in dev unmasked" in _text(refused)
-    assert not Operation.objects.exists()
+def test_prod_is_copied_masked_unless_somebody_says_otherwise(operator: Client) -> None:
+    page = _text(operator.post(f"{LIST}copy/", {"source": "prod", "target": "dev"}))
+    assert "columns of" in page
+    assert "arrives in dev unmasked" not in page
+    _confirmed(operator, "copy", source="prod")
+    assert Operation.objects.get().options == {"strategy": "auto"}
+    Operation.objects.all().delete()
+    page = operator.post(f"{LIST}copy/", {"source": "prod", "target": "dev", "unmasked": "on"})
+    assert "Personal data of prod arrives in dev unmasked." in _text(page)
     _confirmed(operator, "copy", source="prod", unmasked="on")
     assert Operation.objects.get().options == {"strategy": "auto", "unmasked": True}
 

@@ -290,9 +290,10 @@ def test_protected_environments_ask_for_their_name(prepared: Installation) -> No
         assert prepared.refused(*command, "--confirm", "test")["code"] == "not_confirmed"
     error = prepared.refused("copy_db", "test", "prod", "--noinput", "--confirm", "prod")
     assert error["code"] == "refused"
-    unmasked = prepared.refused("copy_db", "prod", "dev", "--noinput")
-    assert "unmasked" in unmasked["message"]
     prepared.result("dbrestore", "-d", "prod", "-i", name, "--noinput", "--confirm", "prod")
+    unruled = prepared.refused("copy_db", "prod", "dev", "--noinput")
+    assert unruled["code"] == "masking"
+    assert "has no rule" in unruled["message"]
     assert prepared.hashes("prod") == prepared.hashes("test")
     patients = prepared.result("dbbackup", "-d", "prod")["name"]
     restore = ["dbrestore", "-d", "test", "-i", patients, "--noinput"]

@@ -6,7 +6,6 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -16,83 +15,20 @@ from dbops.postgres.connection import execute, fetch_all, session
 from dbops.postgres.databases import free_space, server_facts
 from dbops.postgres.tools import find_tool
 from tests.installation import Installation, row_hashes
+from tests.odd import large_objects, make_odd, quoted_database
 from tests.servers import Server
-
-ODD = """
-CREATE SCHEMA "Ö dd";
-CREATE TABLE public.people (
-    id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY, name text NOT NULL,
-    upper_name text GENERATED ALWAYS AS (md5(name)) STORED, born date, photo oid);
-INSERT INTO public.people (name, born) SELECT 'Zoë ' || g, date '1950-01-01' + g
-  FROM generate_series(1, 500) g;
-CREATE TABLE public.visits (
-    id bigserial, person int NOT NULL REFERENCES public.people ON DELETE CASCADE, at timestamptz)
-  PARTITION BY RANGE (at);
-CREATE TABLE public.visits_2025 PARTITION OF public.visits
-  FOR VALUES FROM ('2025-01-01') TO ('2026-01-01');
-CREATE TABLE public.visits_later PARTITION OF public.visits DEFAULT;
-INSERT INTO public.visits (person, at)
-  SELECT 1 + g % 500, timestamptz '2025-06-01' + g * interval '1 day'
-  FROM generate_series(1, 900) g;
-CREATE TABLE "Ö dd"."ta""ble; --" ("co'l" text, "select" numeric(20, 5)[], blob bytea);
-INSERT INTO "Ö dd"."ta""ble; --" VALUES (E'tab\\t nl\\n \\\\ ''', ARRAY[1.5, NULL], '\\x00ff');
-CREATE TABLE public.nothing ();
-INSERT INTO public.nothing DEFAULT VALUES;
-CREATE TABLE public.empty (id int);
-CREATE TABLE public.huge AS SELECT 1 AS id, repeat('x', 20000000) AS wide;
-CREATE MATERIALIZED VIEW public.by_year AS
-  SELECT extract(year FROM born) AS year, count(*) FROM public.people GROUP BY 1;
-CREATE VIEW "Ö dd".names AS SELECT name FROM public.people;
-CREATE TYPE public.mood AS ENUM ('sad', 'happy');
-CREATE TABLE public.moods (id int, moods public.mood[]);
-INSERT INTO public.moods VALUES (1, '{sad,happy}');
-COMMENT ON TABLE public.people IS 'everyone';
-CREATE FUNCTION public.age(p public.people) RETURNS int LANGUAGE sql STABLE
-  AS $$ SELECT extract(year FROM age(p.born))::int $$;
-CREATE INDEX people_upper ON public.people (upper_name);
-CREATE STATISTICS public.people_stats ON name, born FROM public.people;
-CREATE PUBLICATION patients FOR TABLE public.people;
-SELECT setval('public.visits_id_seq', 5000);
-GRANT SELECT ON public.people TO PUBLIC;
-GRANT UPDATE (name) ON public.people TO PUBLIC;
-REVOKE INSERT ON public.empty FROM CURRENT_USER;
-"""
 
 
 @pytest.fixture
 def odd(installation: Installation) -> Installation:
     """test holds everything that dumps have been known to lose."""
-    return _make_odd(installation)
+    return make_odd(installation)
 
 
 @pytest.fixture
 def odd18(installation18: Installation) -> Installation:
     """The same on one server, for what does not depend on the version."""
-    return _make_odd(installation18)
-
-
-def _make_odd(installation: Installation) -> Installation:
-    installation.result("init_db", "--env", "test")
-    installation.sql("test", ODD)
-    installation.sql(
-        "test",
-        "UPDATE public.people SET photo = lo_from_bytea(0, decode(md5(name), 'hex')) WHERE id < 20",
-    )
-    installation.sql(
-        "test", f'ALTER DATABASE {_name(installation, "test")} SET search_path = "Ö dd", public'
-    )
-    return installation
-
-
-def _name(installation: Installation, environment: str) -> str:
-    return '"' + installation.databases[environment].database + '"'
-
-
-def _large_objects(installation: Installation, environment: str) -> Any:
-    return installation.sql(
-        environment,
-        "SELECT md5(string_agg(md5(lo_get(oid)), '' ORDER BY oid)) FROM pg_largeobject_metadata",
-    )
+    return make_odd(installation18)
 
 
 def test_everything_odd_arrives(odd: Installation) -> None:
@@ -101,7 +37,7 @@ def test_everything_odd_arrives(odd: Installation) -> None:
     result = odd.result("dbrestore", "-d", "dev", "-i", backup["name"], "--noinput", "--jobs", "3")
     assert result["rows"] == backup["rows"]
     assert odd.hashes("dev") == odd.hashes("test")
-    assert _large_objects(odd, "dev") == _large_objects(odd, "test")
+    assert large_objects(odd, "dev") == large_objects(odd, "test")
     for question in (
         "SELECT count(*) FROM public.by_year",
         "SELECT obj_description('public.people'::regclass)",
@@ -124,7 +60,7 @@ def test_everything_odd_arrives(odd: Installation) -> None:
 
 
 def test_a_new_database_gets_what_the_dump_leaves_out(odd: Installation) -> None:
-    odd.sql("test", f"COMMENT ON DATABASE {_name(odd, 'test')} IS 'the clinic'")
+    odd.sql("test", f"COMMENT ON DATABASE {quoted_database(odd, 'test')} IS 'the clinic'")
     backup = odd.result("dbbackup", "-d", "test")
     new = odd.databases["test"].database + "_check"
     try:
@@ -425,7 +361,7 @@ def test_a_backup_of_an_older_major(
     installation15: Installation, installation18: Installation
 ) -> None:
     """Made on 15, restored and proven on 18 by an installation of the same key and storage."""
-    _make_odd(installation15)
+    make_odd(installation15)
     backup = installation15.result("dbbackup", "-d", "test", "--checksums")
     installation18.variables |= {
         "SECRET_KEY": (installation15.home / "secret_key").read_text(),

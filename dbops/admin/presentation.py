@@ -75,6 +75,9 @@ def backup_link(name: str) -> SafeString:
     return format_html('<a href="{}">{}</a>', url, name)
 
 
+_ONLY_IF_ANY = {"saved_as", "defused", "left_out"}
+
+
 def result_rows(result: Mapping[str, Any], *, sees_backups: bool = False) -> list[tuple[str, str]]:
     """An operation's result as (name, value); backups are links for whoever sees them."""
     rows: list[tuple[str, str]] = []
@@ -83,7 +86,7 @@ def result_rows(result: Mapping[str, Any], *, sees_backups: bool = False) -> lis
             rows += [(check["name"].capitalize(), _verdict(check)) for check in value]
         elif key in _BACKUPS and value and sees_backups:
             rows.append((_label(key), backup_link(value)))
-        elif not (key == "saved_as" and value is None):
+        elif value or key not in _ONLY_IF_ANY:
             rows.append((_label(key), _value(key, value)))
     return rows
 

@@ -16,13 +16,15 @@ from dbops.admin.presentation import (
     holdings_text,
     moment_text,
     proof_text,
+    seconds_text,
 )
 from dbops.backups.manifest import Manifest
+from dbops.catalogue import expected_seconds
 from dbops.exceptions import BackupInvalidError, DbopsError, StorageWriteError
 from dbops.forms import Wanted
 from dbops.models import Backup, Operation
 from dbops.operations.context import OperationContext
-from dbops.operations.copy import plan_copy
+from dbops.operations.copy_plan import plan_copy, survey_copy
 from dbops.operations.guards import (
     Endpoint,
     Preflight,
@@ -44,7 +46,13 @@ from dbops.postgres.databases import MAINTENANCE
 
 _STRATEGIES = {
     "template": "the server copies the files itself",
+    "stream": "table by table, several side by side, under one snapshot",
     "dump": "dumped and loaded in one pass",
+}
+_PARTS = {
+    "full": "everything",
+    "schema": "the schema; the target keeps its own rows",
+    "data": "the rows; the target keeps its own schema",
 }
 
 
@@ -229,15 +237,29 @@ def _tell_rehearsal(wanted: Wanted, manifest: Manifest, found: Preview) -> None:
 
 
 def _copy(wanted: Wanted, found: Preview) -> None:
-    plan = plan_copy(kinds.copy_request(wanted.source, wanted.target, wanted.options))
+    request = kinds.copy_request(wanted.source, wanted.target, wanted.options)
+    plan = plan_copy(request)
+    survey = survey_copy(request, plan)
+    seconds = expected_seconds(wanted.source, wanted.target, plan.strategy, survey.bytes)
     found.lines += [
         ("From", _described(plan.source)),
-        ("How", f"{_STRATEGIES.get(plan.strategy, '')} (strategy {plan.strategy})"),
-    ]
-    if policy.is_protected(wanted.source):
+        ("What", f"{_PARTS[request.part]}: about {count_text(survey.rows)} rows in "
+                 f"{survey.tables} tables, {bytes_text(survey.bytes)}"),
+        ("How", f"{_STRATEGIES[plan.strategy]} (strategy {plan.strategy}: {plan.reason})"),
+        ("Takes", f"about {seconds_text(seconds)}"),
+    ]  # fmt: skip
+    if request.masking is not None:
+        found.lines.append(
+            ("Masked", f"{survey.masked_columns} columns of {len(survey.masks)} tables")
+        )
+    elif request.protected and request.part != "schema":
         found.warnings.append(
             f"Personal data of {wanted.source} arrives in {wanted.target} unmasked."
         )
+    for name, tables in (("Arrive empty", survey.emptied), ("Keep their rows", survey.preserved)):
+        if tables:
+            found.lines.append((name, ", ".join(tables)))
+    found.lines += [("Note", note) for note in survey.notes]
     _tell_replacement(plan.target, found)
 
 

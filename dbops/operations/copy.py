@@ -2,27 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from pathlib import Path
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 
-from dbops.exceptions import (
-    PreflightError,
-    ProofError,
-    SameDatabaseError,
-    StatementError,
-    UsageError,
-)
+from dbops.exceptions import ProofError, StatementError
 from dbops.operations.context import OperationContext
-from dbops.operations.guards import (
-    Endpoint,
-    check_stamp,
-    inspect_endpoint,
-    require_available,
-    require_can_replace,
-    require_existing,
-    require_not_newer,
-)
+from dbops.operations.copy_plan import CopyPlan, CopyRequest, came_unmasked, plan_copy
+from dbops.operations.copy_stream import Built, build_by_stream
+from dbops.operations.defuse import defuse
+from dbops.operations.guards import require_available, require_existing
 from dbops.operations.replacement import (
     Replacement,
     building,
@@ -33,35 +21,17 @@ from dbops.operations.replacement import (
 )
 from dbops.postgres import archive, catalog, roles, triggers
 from dbops.postgres.connection import session
-from dbops.postgres.databases import (
-    MAINTENANCE,
-    copy_files,
-    database_facts,
-    drop_database,
-    session_count,
-)
+from dbops.postgres.databases import copy_files, database_facts, drop_database
 from dbops.postgres.fingerprint import Fingerprint, standing_still, take_fingerprint
 from dbops.postgres.params import ConnectionParams
 from dbops.postgres.process import Child
 from dbops.postgres.snapshot import exported_snapshot
 from dbops.postgres.stamp import write_stamp
+from dbops.postgres.swap import clear_sessions
 from dbops.postgres.tools import find_tool
 
-STRATEGIES = ("auto", "template", "dump")
 COUNT_BELOW = 256 << 20
 """Bytes up to which a file copy is counted row by row; above, PostgreSQL's estimates are told."""
-
-
-@dataclass(frozen=True)
-class CopyRequest:
-    """Which database to copy over which."""
-
-    source: ConnectionParams
-    source_environment: str
-    target: ConnectionParams
-    target_environment: str
-    strategy: str = "auto"
-    pg_bin: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -69,6 +39,8 @@ class CopyResult:
     """What stands in the target now."""
 
     strategy: str
+    reason: str
+    """Why that strategy."""
     database: str
     rows: int
     rows_exact: bool
@@ -78,131 +50,93 @@ class CopyResult:
     outage_ms: float
     previous: str | None
     triggers: int
-
-
-@dataclass(frozen=True)
-class CopyPlan:
-    """What :func:`plan_copy` found: nothing in the way, and how the rows would travel."""
-
-    source: Endpoint
-    target: Endpoint
-    strategy: str
-
-
-@dataclass(frozen=True)
-class _Counted:
-    rows: int
-    tables: int
-    exact: bool
-
-
-def plan_copy(request: CopyRequest) -> CopyPlan:
-    """Look at both ends without writing.
-
-    Raises:
-        UsageError: unknown strategy.
-        SameDatabaseError, StampError, PrivilegeError, PreflightError, VersionMismatchError:
-            the copy would be refused.
-    """
-    if request.strategy not in STRATEGIES:
-        raise UsageError(
-            f"Unknown strategy {request.strategy!r}.", hint=f"One of: {', '.join(STRATEGIES)}"
-        )
-    source = inspect_endpoint(request.source, request.source_environment)
-    target = inspect_endpoint(request.target, request.target_environment)
-    with session(request.source.with_database(MAINTENANCE)) as control:
-        busy = session_count(control, request.source.database)
-    require_existing(source)
-    _require_different(source, target)
-    check_stamp(source, writing=False)
-    check_stamp(target, writing=True)
-    require_can_replace(target)
-    require_not_newer(f"The {source.environment} database", source.server.major, target.server)
-    return CopyPlan(source, target, _choose_strategy(request, source, target, busy))
+    defused: Mapping[str, int] = field(default_factory=dict)
+    """Rows emptied because they mean nothing in another environment, per table."""
+    left_out: Mapping[str, int] = field(default_factory=dict)
+    """Rows that did not fit the schema, per table."""
 
 
 def copy_database(request: CopyRequest, context: OperationContext) -> CopyResult:
     """Build a copy of the source beside the target, prove it and swap it in.
 
     Raises:
-        everything :func:`plan_copy` raises, ToolError, ProofError. The target is as it was.
+        everything :func:`~dbops.operations.copy_plan.plan_copy` raises, MaskingError, MisfitError,
+        ToolError, StatementError, ProofError. The target is as it was.
     """
     context.step("preflight")
     plan = plan_copy(request)
+    context.log(f"Strategy {plan.strategy}: {plan.reason}")
     with building(plan.target, context) as replacement:
-        strategy = plan.strategy
-        counted = None
-        if strategy == "template":
-            counted = _copy_by_files(request, plan, replacement, context)
-        if counted is None:
-            strategy = "dump"
-            counted = _copy_by_dump(request, plan, replacement, context)
-        installed = _install_triggers(replacement, context)
+        strategy, built = _build(request, plan, replacement, context)
+        installed, defused = _finish(request, replacement, context)
         size = _size(replacement)
         swapped = swap_in(replacement, context)
     return CopyResult(
         strategy=strategy,
+        reason=plan.reason,
         database=request.target.database,
-        rows=counted.rows,
-        rows_exact=counted.exact,
-        tables=counted.tables,
+        rows=built.rows - sum(defused.values()),
+        rows_exact=built.exact,
+        tables=built.tables,
         bytes=size,
-        masked_columns=0,
+        masked_columns=built.masked_columns,
         outage_ms=round(swapped.outage_ms, 1),
         previous=swapped.previous,
         triggers=installed,
+        defused=defused,
+        left_out=built.left_out,
     )
 
 
-def _require_different(source: Endpoint, target: Endpoint) -> None:
-    if source.identity == target.identity:
-        raise SameDatabaseError(
-            f"{source.environment} ({source.params.label}) and {target.environment} "
-            f"({target.params.label}) are one and the same database.",
-            hint="Give them different databases: python manage.py pg status shows the URLs in use",
-        )
+def _build(
+    request: CopyRequest, plan: CopyPlan, replacement: Replacement, context: OperationContext
+) -> tuple[str, Built]:
+    """By the strategy planned, or, where somebody came to use the source meanwhile, by stream."""
+    if plan.strategy == "template":
+        built = _copy_by_files(request, plan, replacement, context)
+        if built is not None:
+            return "template", built
+    if plan.strategy == "dump":
+        return "dump", _copy_by_dump(request, plan, replacement, context)
+    return "stream", build_by_stream(request, plan, replacement, context)
 
 
-def _choose_strategy(request: CopyRequest, source: Endpoint, target: Endpoint, busy: int) -> str:
-    one_server = source.server.system_identifier == target.server.system_identifier
-    if request.strategy == "template":
-        if not one_server:
-            raise PreflightError("Strategy template needs both databases on one server.")
-        if busy:
-            raise PreflightError(
-                f"Strategy template needs nobody on {source.params.database}; "
-                f"{busy} session(s) are.",
-                hint="Use --strategy dump, or close the sessions.",
-            )
-    if request.strategy != "auto":
-        return request.strategy
-    return "template" if one_server and not busy and _may_clone(source) else "dump"
-
-
-def _may_clone(source: Endpoint) -> bool:
-    if source.server.superuser or source.database is None:
-        return source.server.superuser
-    with session(source.params.with_database(MAINTENANCE)) as control:
-        return roles.may_act_as(control, [source.database.owner])
+def _finish(
+    request: CopyRequest, replacement: Replacement, context: OperationContext
+) -> tuple[int, dict[str, int]]:
+    """(triggers installed, rows emptied per table)."""
+    defused: dict[str, int] = {}
+    context.step("triggers")
+    with session(
+        replacement.incoming, application=context.application, actor=context.actor
+    ) as connection:
+        installed = triggers.install(connection, poll=context.check_cancelled).triggers
+        if triggers.status(connection).drift:
+            raise ProofError("The triggers are not all in place after they were installed.")
+        if request.part != "schema":
+            defused = defuse(connection, request.defuse, context, keeping=request.preserve)
+    return installed, defused
 
 
 def _copy_by_files(
     request: CopyRequest, plan: CopyPlan, replacement: Replacement, context: OperationContext
-) -> _Counted | None:
+) -> Built | None:
     """Copy inside the server; None where somebody used the source meanwhile, so that another way
     must be taken."""
     try:
         before = _count(request.source, require_existing(plan.source).size, context)
         context.step("copy files")
         with session(replacement.maintenance, application=context.application) as control:
+            if request.disconnect_source:
+                clear_sessions(control, request.source.database)
             incoming = replacement.incoming.database
             copy_files(control, incoming, request.source.database, context.check_cancelled)
-        return _prove_file_copy(before, replacement, context)
+        return _prove_file_copy(request, before, replacement, context)
     except (StatementError, ProofError) as error:
         in_use = isinstance(error, ProofError) or "being accessed" in str(error)
         if request.strategy == "template" or not in_use:
             raise
-        context.log(f"{request.source.database} came into use; copying by dump instead")
+        context.log(f"{request.source.database} came into use; copying by stream instead")
     with session(replacement.maintenance) as control:
         drop_database(control, replacement.incoming.database)
     return None
@@ -217,8 +151,11 @@ def _count(database: ConnectionParams, size: int, context: OperationContext) -> 
 
 
 def _prove_file_copy(
-    before: dict[str, int], replacement: Replacement, context: OperationContext
-) -> _Counted:
+    request: CopyRequest,
+    before: dict[str, int],
+    replacement: Replacement,
+    context: OperationContext,
+) -> Built:
     context.step("prove")
     size = _size(replacement)
     exact = size <= COUNT_BELOW
@@ -228,19 +165,36 @@ def _prove_file_copy(
         different |= {table for table in before if before[table] != found.get(table)}
     if different:
         raise ProofError(f"The copy differs from its source in {', '.join(sorted(different)[:3])}.")
+    if request.verify == "checksum":
+        _require_equal_checksums(request.source, replacement.incoming, context)
     with session(replacement.incoming) as connection:
-        write_stamp(connection, replacement.target.environment)
-    return _Counted(sum(found.values()), len(found), exact)
+        write_stamp(connection, replacement.target.environment, came_unmasked(request))
+    return Built(sum(found.values()), len(found), exact=exact)
+
+
+def _require_equal_checksums(
+    source: ConnectionParams, incoming: ConnectionParams, context: OperationContext
+) -> None:
+    context.step("compare checksums")
+    sums = []
+    for database in (source, incoming):
+        with session(database, application=context.application) as connection:
+            sums.append(catalog.checksum_rows(connection, context.check_cancelled))
+    different = sorted(table for table, value in sums[0].items() if sums[1].get(table) != value)
+    if different:
+        raise ProofError(f"The rows of {', '.join(different[:3])} are not the same.")
 
 
 def _copy_by_dump(
     request: CopyRequest, plan: CopyPlan, replacement: Replacement, context: OperationContext
-) -> _Counted:
+) -> Built:
     context.step("create")
     replacement.create_empty()
     with exported_snapshot(request.source, application=context.application) as snapshot:
         look = snapshot.connection
-        expected = take_fingerprint(look, context.check_cancelled)
+        expected = take_fingerprint(
+            look, context.check_cancelled, checksums=request.verify == "checksum"
+        )
         before = expected.sequences or {}
         owners, grantees = roles.owners(look), roles.grantees(look)
         with session(replacement.maintenance) as control:
@@ -248,10 +202,10 @@ def _copy_by_dump(
             options = owner_options(control, owners, context)
         _pipe(request, plan, replacement, context, snapshot.id, options)
         expected = replace(expected, sequences=standing_still(look, before))
-    settle(replacement, context)
+    settle(replacement, context, came_unmasked(request))
     proven = prove(replacement, expected, context)
     _require_triggers_carried(expected, proven)
-    return _Counted(proven.rows, len(proven.tables), exact=True)
+    return Built(proven.rows, len(proven.tables))
 
 
 def _require_triggers_carried(expected: Fingerprint, proven: Fingerprint) -> None:
@@ -290,17 +244,6 @@ def _counted_chunks(child: Child, context: OperationContext, total: int) -> Iter
         context.step("copy rows", min(done, total), total)
         yield chunk
     child.wait(context.check_cancelled)
-
-
-def _install_triggers(replacement: Replacement, context: OperationContext) -> int:
-    context.step("triggers")
-    with session(
-        replacement.incoming, application=context.application, actor=context.actor
-    ) as connection:
-        installed = triggers.install(connection, poll=context.check_cancelled).triggers
-        if triggers.status(connection).drift:
-            raise ProofError("The triggers are not all in place after they were installed.")
-        return installed
 
 
 def _size(replacement: Replacement) -> int:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from dbops.exceptions import DbopsError, ProofError
@@ -68,6 +68,8 @@ class ReplacedInPlace:
     outage_ms: float
     saved_as: str | None
     """The backup that holds what was there before."""
+    defused: Mapping[str, int] = field(default_factory=dict)
+    """Rows emptied because they mean nothing in another environment, per table."""
 
 
 @contextmanager
@@ -109,20 +111,30 @@ def drop_built(replacement: Replacement, context: OperationContext) -> None:
         context.log(f"{replacement.incoming.database} stays for the sweep: {error}")
 
 
-def settle(replacement: Replacement, context: OperationContext) -> None:
-    """After a load: planner statistics, which no dump carries, and the stamp."""
+def settle(
+    replacement: Replacement, context: OperationContext, unmasked: str | None = None
+) -> None:
+    """After a load: planner statistics, which no dump carries, and the stamp.
+
+    Args:
+        unmasked: see :func:`~dbops.postgres.stamp.write_stamp`.
+    """
     context.step("analyse")
     with session(replacement.incoming, application=context.application) as connection:
         fetch_all_polled(connection, "ANALYZE", context.check_cancelled)
-        write_stamp(connection, replacement.target.environment)
+        write_stamp(connection, replacement.target.environment, unmasked)
 
 
 def prove(
-    replacement: Replacement, expected: Fingerprint | None, context: OperationContext
+    replacement: Replacement,
+    expected: Fingerprint | None,
+    context: OperationContext,
+    counted: Mapping[str, int] | None = None,
 ) -> Fingerprint:
     """Compare what was built with what it was built from.
 
     Args:
+        counted: rows per table, where they were counted as they arrived.
         expected: None for a dump made elsewhere. Of it nothing is known but that it loaded; what
             is flawed in it is told, since it may have been so where it came from.
 
@@ -135,6 +147,7 @@ def prove(
             connection,
             context.check_cancelled,
             checksums=expected is not None and expected.checksums is not None,
+            counted=counted,
         )
     require_equal(expected, actual, context)
     return actual

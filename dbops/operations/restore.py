@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,6 +19,7 @@ from dbops.exceptions import (
     UsageError,
 )
 from dbops.operations.context import OperationContext
+from dbops.operations.defuse import Arriving, defuse
 from dbops.operations.foreign_source import foreign_file, stored_dump
 from dbops.operations.guards import (
     Endpoint,
@@ -30,9 +32,11 @@ from dbops.operations.replacement import building, prove, settle, swap_in
 from dbops.operations.restore_in_place import restore_in_place
 from dbops.operations.restore_objects import Chosen, Save, restore_objects
 from dbops.operations.restore_source import BackupSource, LoadOptions, Source
+from dbops.postgres.connection import session
 from dbops.postgres.database_properties import portable
 from dbops.postgres.databases import DatabaseFacts
 from dbops.postgres.params import ConnectionParams
+from dbops.postgres.stamp import write_stamp
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,7 @@ class RestoreRequest:
     """Only these schemas are, likewise."""
     in_place: bool = False
     """Everything is replaced in one transaction: for a role that may not create databases."""
+    arriving: Arriving = field(default_factory=Arriving)
 
 
 @dataclass(frozen=True)
@@ -72,6 +77,8 @@ class RestoreResult:
     outage_ms: float
     saved_as: str | None = None
     """The backup that holds what was replaced in place."""
+    defused: Mapping[str, int] = field(default_factory=dict)
+    """Rows emptied because they mean nothing in another environment, per table."""
 
 
 def restore_database(request: RestoreRequest, context: OperationContext) -> RestoreResult:
@@ -97,10 +104,15 @@ def restore_database(request: RestoreRequest, context: OperationContext) -> Rest
         chosen = Chosen(request.tables, request.schemas)
         pg_bin = request.load.pg_bin
         replaced = restore_objects(endpoint, source, chosen, request.save, pg_bin, context)
+        if request.arriving.unmasked:
+            with session(request.database) as connection:
+                write_stamp(connection, request.environment, request.arriving.unmasked)
     elif request.in_place:
-        replaced = restore_in_place(endpoint, source, lambda: request.save(()), context)
+        replaced = restore_in_place(
+            endpoint, source, lambda: request.save(()), request.arriving, context
+        )
     else:
-        return _restore_whole(endpoint, source, context)
+        return _restore_whole(request, endpoint, source, context)
     return RestoreResult(
         source=source.name,
         database=request.database.database,
@@ -109,6 +121,7 @@ def restore_database(request: RestoreRequest, context: OperationContext) -> Rest
         tables=replaced.tables,
         outage_ms=round(replaced.outage_ms, 1),
         saved_as=replaced.saved_as,
+        defused=replaced.defused,
     )
 
 
@@ -169,26 +182,31 @@ def _look_at_target(request: RestoreRequest, endpoint: Endpoint, problems: Prefl
             problems.add(error)
 
 
-def _restore_whole(endpoint: Endpoint, source: Source, context: OperationContext) -> RestoreResult:
+def _restore_whole(
+    request: RestoreRequest, endpoint: Endpoint, source: Source, context: OperationContext
+) -> RestoreResult:
     with building(endpoint, context, _like(source, endpoint)) as replacement:
         context.step("create")
         replacement.create_empty()
         source.load(replacement.incoming)
         expected = source.expected
         with ThreadPoolExecutor(1) as pool:  # neither minds the other, and each takes a while
-            settled = pool.submit(settle, replacement, context)
+            settled = pool.submit(settle, replacement, context, request.arriving.unmasked)
             proven = prove(replacement, expected, context)
             settled.result()
         if expected and proven.trigger_digest != expected.trigger_digest:
             raise ProofError(f"The triggers of {source.name} did not arrive as they were.")
+        with session(replacement.incoming, application=context.application) as connection:
+            defused = defuse(connection, request.arriving.defuse, context)
         swapped = swap_in(replacement, context)
     return RestoreResult(
         source=source.name,
         database=replacement.target.params.database,
         previous=swapped.previous,
-        rows=proven.rows,
+        rows=proven.rows - sum(defused.values()),
         tables=len(proven.tables),
         outage_ms=round(swapped.outage_ms, 1),
+        defused=defused,
     )
 
 

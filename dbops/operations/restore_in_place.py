@@ -13,6 +13,7 @@ from collections.abc import Callable
 
 from dbops.exceptions import DbopsError, ProofError
 from dbops.operations.context import OperationContext
+from dbops.operations.defuse import Arriving, defuse
 from dbops.operations.guards import Endpoint
 from dbops.operations.replacement import ReplacedInPlace, require_equal
 from dbops.operations.restore_source import Source
@@ -25,7 +26,11 @@ from dbops.postgres.stamp import write_stamp
 
 
 def restore_in_place(
-    endpoint: Endpoint, source: Source, save: Callable[[], str], context: OperationContext
+    endpoint: Endpoint,
+    source: Source,
+    save: Callable[[], str],
+    arriving: Arriving,
+    context: OperationContext,
 ) -> ReplacedInPlace:
     """Replace everything in one transaction.
 
@@ -64,7 +69,7 @@ def restore_in_place(
             require_shared_untouched(connection, source.name)
         context.step("prove")
         execute(connection, OUR_SEARCH_PATH)  # the script had its own
-        write_stamp(connection, endpoint.environment)
+        write_stamp(connection, endpoint.environment, arriving.unmasked)
         actual = take_fingerprint(
             connection,
             context.check_cancelled,
@@ -75,6 +80,7 @@ def restore_in_place(
             raise ProofError(f"The grants of {source.name} did not arrive as they were.")
         if expected and actual.trigger_digest != expected.trigger_digest:
             raise ProofError(f"The triggers of {source.name} did not arrive as they were.")
+        defused = defuse(connection, arriving.defuse, context)
         context.begin_commit()
         connection.commit()
         outage = (time.monotonic() - began) * 1000
@@ -83,7 +89,8 @@ def restore_in_place(
             fetch_all_polled(connection, "ANALYZE", context.check_cancelled)
         except DbopsError as error:
             context.log(f"Not analysed: {error}")
-    return ReplacedInPlace(actual.rows, len(actual.tables), outage, saved_as)
+    rows = actual.rows - sum(defused.values())
+    return ReplacedInPlace(rows, len(actual.tables), outage, saved_as, defused)
 
 
 def same_grants(

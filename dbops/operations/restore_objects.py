@@ -31,7 +31,7 @@ from dbops.operations.context import OperationContext
 from dbops.operations.guards import Endpoint
 from dbops.operations.replacement import ReplacedInPlace, building, drop_built
 from dbops.operations.restore_source import Source
-from dbops.postgres import archive, catalog, contents, relations
+from dbops.postgres import archive, catalog, contents, relations, sequences
 from dbops.postgres.archive_script import DumpScript
 from dbops.postgres.connection import (
     OUR_SEARCH_PATH,
@@ -294,8 +294,8 @@ class _Replacing:
 
     def _move_sequences(self, tables: Sequence[str]) -> None:
         """Forward only: numbers that were given out since must not be given out again."""
-        theirs = catalog.sequence_values(self._origin)
-        ours = catalog.sequence_values(self._target)
+        theirs = sequences.sequence_values(self._origin)
+        ours = sequences.sequence_values(self._target)
         for sequence, ascends in relations.sequences_of(self._target, tables):
             there, here = theirs.get(sequence), ours.get(sequence)
             if there is not None and (here is None or _is_behind(here, there, ascends)):

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from pathlib import Path
 from dbops.postgres.archive import Contents, Opener, entry, restorer
 from dbops.postgres.params import ConnectionParams
 from dbops.postgres.process import Poll, memory_file
+from dbops.postgres.together import Job, run_together
 
 
 @dataclass(frozen=True)
@@ -54,16 +54,36 @@ def load(params: ConnectionParams, how: Load, poll: Poll) -> None:
         ToolError: pg_restore failed; the message is its own.
         BackupInvalidError: the stream is damaged.
     """
+    load_definitions(params, how, poll)
+    _load_rows(params, how, poll)
+    load_constraints(params, how, poll)
+
+
+def load_definitions(params: ConnectionParams, how: Load, poll: Poll) -> None:
+    """What comes before the rows: schemas, types, functions, tables without keys. Raises
+    ToolError."""
+    _from_head(params, how, _early(how), poll, "--section=pre-data")
+
+
+def load_constraints(params: ConnectionParams, how: Load, poll: Poll) -> None:
+    """What comes after the rows: indexes, keys, triggers, grants, refreshed views. Raises
+    ToolError."""
+    # --jobs and --transaction-size exclude each other.
+    _from_head(params, how, _early(how), poll, "--section=post-data", f"--jobs={how.jobs}")
+    if how.only_rows_of is None:
+        _from_head(params, how, sorted(_late(how)), poll)
+
+
+def _late(how: Load) -> set[str]:
     late = set(how.contents.entries(*_LATE))
     if how.only_rows_of is not None:  # what the foreign keys point at is not there
         late |= set(how.contents.entries("FK CONSTRAINT ", "COMMENT "))
-    early = [line for line in how.contents.lines if line not in late]
-    _from_head(params, how, early, poll, "--section=pre-data")
-    _load_rows(params, how, poll)
-    # --jobs and --transaction-size exclude each other.
-    _from_head(params, how, early, poll, "--section=post-data", f"--jobs={how.jobs}")
-    if how.only_rows_of is None:
-        _from_head(params, how, list(late), poll)
+    return late
+
+
+def _early(how: Load) -> list[str]:
+    late = _late(how)
+    return [line for line in how.contents.lines if line not in late]
 
 
 def _from_head(
@@ -94,29 +114,10 @@ def _kept(how: Load, lines: Sequence[str]) -> list[str]:
 
 
 def _load_rows(params: ConnectionParams, how: Load, poll: Poll) -> None:
-    shares = _shares(how)
-    failed: list[BaseException] = []
+    def job(share: list[str]) -> Job:
+        return lambda poll: _load_share(params, how, share, poll)
 
-    def poll_all() -> None:
-        poll()
-        if failed:  # one share that failed ends the others
-            raise failed[0]
-
-    def work(lines: list[str]) -> None:
-        try:
-            _load_share(params, how, lines, poll_all)
-        except BaseException as error:
-            failed.append(error)
-
-    with ThreadPoolExecutor(len(shares) or 1) as pool:
-        done = [pool.submit(work, share) for share in shares]
-        try:
-            wait(done)
-        except BaseException as error:  # a signal: the shares are told before they are waited for
-            failed.append(error)
-            raise
-    if failed:
-        raise failed[0]
+    run_together([job(share) for share in _shares(how)], poll)
 
 
 def _load_share(params: ConnectionParams, how: Load, lines: list[str], poll: Poll) -> None:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import TypeVar
 
 from psycopg2 import sql
 
 from dbops.postgres.connection import (
+    WRITTEN,
     Connection,
-    execute,
+    apply_settings,
     fetch_all,
     fetch_all_polled,
     fetch_value,
@@ -16,13 +20,35 @@ from dbops.postgres.connection import (
 from dbops.postgres.process import Poll
 
 USER_SCHEMA = "n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', 'skinspire')"
-# How values are written, where a setting decides it.
-_WRITTEN = {
-    "datestyle": "ISO, YMD", "intervalstyle": "postgres", "timezone": "UTC",
-    "extra_float_digits": "1", "bytea_output": "hex", "xmloption": "content", "lc_monetary": "C",
-}  # fmt: skip
 NOT_OF_EXTENSION = """NOT EXISTS (SELECT 1 FROM pg_depend e
     WHERE e.classid = 'pg_class'::regclass AND e.objid = c.oid AND e.deptype = 'e')"""
+
+
+_BATCH = 500
+"""Objects named in one statement."""
+_Item = TypeVar("_Item")
+
+
+def batched(items: Sequence[_Item]) -> Iterator[Sequence[_Item]]:
+    """Portions for statements that name many objects."""
+    for start in range(0, len(items), _BATCH):
+        yield items[start : start + _BATCH]
+
+
+def quoted(table: str) -> str:
+    """A "schema.table" as SQL."""
+    return ".".join(quoted_name(part) for part in table.split(".", 1))
+
+
+def quoted_name(name: str) -> str:
+    """A name as SQL."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def matches(table: str, patterns: Iterable[str]) -> bool:
+    """Whether a "schema.table" is meant: a pattern without a dot means tables of any schema."""
+    name = table.split(".", 1)[1]
+    return any(fnmatchcase(table if "." in it else name, it) for it in patterns)
 
 
 @dataclass(frozen=True)
@@ -70,8 +96,7 @@ def checksum_rows(connection: Connection, poll: Poll) -> dict[str, str]:
     The sum of half an MD5 per row. How a value is written depends on settings, which are therefore
     set; MD5, unlike the server's own hash functions, is the same in every version.
     """
-    for setting, value in _WRITTEN.items():
-        execute(connection, "SELECT set_config(%s, %s, false)", [setting, value])
+    apply_settings(connection, WRITTEN)
     sums: dict[str, str] = {}
     for table in tables(connection):
         statement = sql.SQL(
@@ -120,29 +145,6 @@ def object_counts(connection: Connection) -> dict[str, int]:
     return {kind: int(count) for kind, count in rows if count}
 
 
-def unpopulated_views(connection: Connection) -> list[str]:
-    """Materialised views that hold nothing because they were never refreshed."""
-    rows = fetch_all(
-        connection,
-        f"""SELECT format('%s.%s', n.nspname, c.relname)
-              FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-             WHERE c.relkind = 'm' AND NOT c.relispopulated AND {USER_SCHEMA}""",
-    )
-    return [name for (name,) in rows]
-
-
-def sequence_values(connection: Connection) -> dict[str, int | None]:
-    """The last value of each sequence, None where it was never used: {"schema.sequence": value}."""
-    rows = fetch_all(
-        connection,
-        f"""SELECT format('%s.%s', n.nspname, c.relname), s.last_value
-              FROM pg_sequences s JOIN pg_namespace n ON n.nspname = s.schemaname
-              JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = s.sequencename
-             WHERE {USER_SCHEMA} ORDER BY 1""",
-    )
-    return dict(rows)
-
-
 def largest_tables(connection: Connection, limit: int = 20) -> dict[str, int]:
     """The largest tables and their bytes, indexes and TOAST included: {"schema.table": bytes}."""
     rows = fetch_all(
@@ -187,6 +189,14 @@ def extension_versions(connection: Connection) -> dict[str, str]:
         "SELECT extname, extversion FROM pg_extension WHERE extname <> 'plpgsql' ORDER BY 1",
     )
     return dict(rows)
+
+
+def extensions_with_rows(connection: Connection) -> list[str]:
+    """Extensions with tables whose rows are the user's: pg_dump knows which of them."""
+    rows = fetch_all(
+        connection, "SELECT extname FROM pg_extension WHERE extconfig IS NOT NULL ORDER BY 1"
+    )
+    return [name for (name,) in rows]
 
 
 def available_extensions(connection: Connection) -> dict[str, bool]:

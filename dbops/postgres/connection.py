@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -34,8 +34,19 @@ _OURS = {
     # Row security that would hide rows is an error, not a smaller count or a smaller backup.
     "row_security": "off",
 }
+WRITTEN = {
+    "datestyle": "ISO, YMD", "intervalstyle": "postgres", "timezone": "UTC",
+    "extra_float_digits": "1", "bytea_output": "hex", "xmloption": "content", "lc_monetary": "C",
+}  # fmt: skip
+"""How values are written as text, where a setting decides it."""
 OUR_SEARCH_PATH = f"SELECT pg_catalog.set_config('search_path', '{_OURS['search_path']}', false)"
 """For a session in which somebody else's script has set another."""
+
+
+def our_settings(server_version: int) -> dict[str, str]:
+    """The settings of a session of ours on a server of that version (180004)."""
+    known = server_version >= 170000
+    return {name: value for name, value in _OURS.items() if known or name != "transaction_timeout"}
 
 
 def first_line(error: BaseException) -> str:
@@ -67,12 +78,19 @@ def connect(
             hint="Is the server up? The embedded one starts with: python manage.py pg start",
         ) from error
     connection.autocommit = True
-    for setting, value in _OURS.items():
-        if setting != "transaction_timeout" or connection.server_version >= 170000:
-            execute(connection, "SELECT set_config(%s, %s, false)", [setting, value])
+    apply_settings(connection, our_settings(connection.server_version))
     if actor:
         execute(connection, "SELECT set_config('skinspire.actor', %s, false)", [actor])
     return connection
+
+
+def apply_settings(connection: Connection, settings: Mapping[str, str]) -> None:
+    """For the rest of the session. Raises StatementError."""
+    execute(
+        connection,
+        "SELECT set_config(name, value, false) FROM unnest(%s::text[], %s::text[]) s (name, value)",
+        [list(settings), list(settings.values())],
+    )
 
 
 @contextmanager

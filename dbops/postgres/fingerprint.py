@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from dbops.postgres import catalog, roles, triggers
+from dbops.postgres import catalog, roles, sequences, triggers, views
 from dbops.postgres.connection import Connection
 from dbops.postgres.process import Poll
 
@@ -55,18 +55,32 @@ class Fingerprint:
         return cls(**plain)
 
 
-def take_fingerprint(connection: Connection, poll: Poll, *, checksums: bool = False) -> Fingerprint:
-    """Fingerprint of the connected database under the connection's current snapshot."""
+def take_fingerprint(
+    connection: Connection,
+    poll: Poll,
+    *,
+    checksums: bool = False,
+    counted: Mapping[str, int] | None = None,
+) -> Fingerprint:
+    """Fingerprint of the connected database under the connection's current snapshot.
+
+    Args:
+        counted: rows per table, where they were counted on the way; of others, none.
+    """
+    if counted is None:
+        tables = catalog.count_rows(connection, poll)
+    else:
+        tables = {table.label: counted.get(table.label, 0) for table in catalog.tables(connection)}
     return Fingerprint(
-        tables=catalog.count_rows(connection, poll),
+        tables=tables,
         unvalidated=frozenset(catalog.unvalidated_constraints(connection)),
         invalid_indexes=frozenset(catalog.invalid_indexes(connection)),
         sequences_behind=frozenset(catalog.sequences_behind(connection, poll)),
         extensions=frozenset(catalog.extensions(connection)),
         trigger_digest=triggers.digest(connection),
         objects=catalog.object_counts(connection),
-        unpopulated=frozenset(catalog.unpopulated_views(connection)),
-        sequences=catalog.sequence_values(connection),
+        unpopulated=frozenset(views.unpopulated_views(connection)),
+        sequences=sequences.sequence_values(connection),
         grants_digest=roles.grants_digest(connection),
         checksums=catalog.checksum_rows(connection, poll) if checksums else None,
     )
@@ -77,7 +91,7 @@ def standing_still(
 ) -> dict[str, int | None]:
     """Those sequences that stand where they stood before: they know no snapshot, so of one that
     moved during a dump nobody can say what was dumped."""
-    now = catalog.sequence_values(connection)
+    now = sequences.sequence_values(connection)
     return {name: value for name, value in before.items() if now.get(name) == value}
 
 

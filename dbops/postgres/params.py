@@ -23,6 +23,16 @@ class ConnectionParams:
         """The same server, another database."""
         return replace(self, database=database)
 
+    def with_settings(self, settings: Mapping[str, str]) -> ConnectionParams:
+        """The same, with server settings that hold from the first moment of every session and
+        stand in no statement.
+
+        Args:
+            settings: names and values without blanks and backslashes.
+        """
+        words = [self.extra.get("options", ""), *(f"-c {k}={v}" for k, v in settings.items())]
+        return replace(self, extra={**self.extra, "options": " ".join(filter(None, words))})
+
     def libpq_keywords(self) -> dict[str, Any]:
         """Keyword arguments for ``psycopg2.connect``; empty values are left to libpq's defaults."""
         keywords: dict[str, Any] = {

@@ -101,8 +101,8 @@ def _child_environment(params: ConnectionParams | None) -> dict[str, str]:
     return environment | (params.libpq_environment() if params else {})
 
 
-def _widen(*pipes: IO[bytes] | None) -> None:
-    """Room for several chunks, where the system allows: fewer turns between child and us."""
+def widen(*pipes: IO[bytes] | int | None) -> None:
+    """Room for several chunks, where the system allows: fewer turns between two ends."""
     for pipe in pipes:
         if pipe is not None and hasattr(fcntl, "F_SETPIPE_SZ"):
             with suppress(OSError):  # beyond what this account may have
@@ -142,7 +142,7 @@ class Child:
                 extra_groups=[] if run_as else None,
                 cwd=cwd,
             )
-        _widen(self._process.stdin, self._process.stdout)
+        widen(self._process.stdin, self._process.stdout)
         self._reader = threading.Thread(target=self._keep_stderr, daemon=True)
         self._reader.start()
 

@@ -1,17 +1,23 @@
-"""Rows from one connection into another, by COPY, never whole in memory."""
+"""Rows from one database into another, by COPY, never whole in memory."""
 
 from __future__ import annotations
 
 import os
+import re
 import threading
+import time
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from pathlib import Path
 from typing import IO, cast
 
 import psycopg2
 from psycopg2 import sql
 
-from dbops.exceptions import StatementError
-from dbops.postgres.connection import Connection, first_line
-from dbops.postgres.process import CHUNK, Poll
+from dbops.exceptions import ProofError, StatementError, ToolError
+from dbops.postgres.connection import WRITTEN, Connection, first_line, our_settings
+from dbops.postgres.params import ConnectionParams
+from dbops.postgres.process import CHUNK, Child, Poll, memory_file, widen
 
 
 def copy_rows(
@@ -31,11 +37,13 @@ def copy_rows(
     """
     outgoing, incoming = os.pipe()
     failures: list[BaseException] = []
+    sent = [-1]
 
     def send() -> None:
         try:
             with os.fdopen(incoming, "wb", CHUNK) as pipe, source.cursor() as cursor:
                 cursor.copy_expert(read, pipe, CHUNK)
+                sent[0] = cursor.rowcount
         except (psycopg2.Error, BrokenPipeError) as error:
             failures.append(error)
 
@@ -45,12 +53,14 @@ def copy_rows(
         with os.fdopen(outgoing, "rb", CHUNK) as pipe, target.cursor() as cursor:
             checked = cast(IO[bytes], _Checked(pipe, sender, failures, poll))  # read() is all
             cursor.copy_expert(write, checked, CHUNK)
-            return int(cursor.rowcount)
+            arrived = int(cursor.rowcount)
     except psycopg2.Error as error:
         poll()  # a signal that came inside read() is reported as the server's error
         raise StatementError(first_line(failures[0] if failures else error)) from error
     finally:
         sender.join()
+    _require_all(sent[0], arrived)
+    return arrived
 
 
 class _Checked:
@@ -69,3 +79,105 @@ class _Checked:
             if self._failures:
                 raise self._failures[0]
         return data
+
+
+def _require_all(sent: int, arrived: int) -> None:
+    if sent != arrived:
+        raise ProofError(f"{sent} rows were sent and {arrived} arrived.")
+
+
+@dataclass(frozen=True)
+class End:
+    """Where one psql works: on which database, of which version, under which snapshot."""
+
+    psql: Path
+    params: ConnectionParams
+    server_version: int
+    application: str
+    snapshot: str = ""
+    """Of an exported one, to read under; "" to write."""
+
+    def preamble(self) -> list[str]:
+        """Statements that make the session one of ours."""
+        settings = {**our_settings(self.server_version), **WRITTEN}
+        settings |= {} if self.snapshot else {"synchronous_commit": "off"}
+        statements = [
+            f"SELECT pg_catalog.set_config('{name}', '{value}', false)"
+            for name, value in settings.items()
+        ]
+        if self.snapshot:
+            statements += [
+                "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
+                f"SET TRANSACTION SNAPSHOT '{self.snapshot}'",
+            ]
+        return statements
+
+
+def pipe_rows(source: End, target: End, read: str, write: list[str], poll: Poll) -> int:
+    """The same as :func:`copy_rows` from one psql into another, for many rows: none of them passes
+    through this process, in which each would cost more than sending it.
+
+    Args:
+        read: ``COPY … TO STDOUT``. write: statements, of which one is ``COPY … FROM STDIN``.
+
+    Raises:
+        ToolError: either end failed. ProofError: not all that was sent arrived.
+    """
+    with ExitStack() as closing:
+        # As files, which close once: another thread may have the same number by the second time.
+        ends = [os.fdopen(end, mode, 0) for end, mode in zip(os.pipe(), ("rb", "wb"), strict=True)]
+        for end in ends:
+            closing.enter_context(end)
+        widen(*ends)
+        outgoing, incoming = (end.fileno() for end in ends)
+        script = ";\n".join([*source.preamble(), f"{read} \\g /dev/fd/{incoming}\n"])
+        path, descriptors = closing.enter_context(memory_file(script.encode()))
+        sender = closing.enter_context(
+            Child(
+                [source.psql, *_PSQL, "--file", path],
+                params=source.params,
+                environment={"PGAPPNAME": source.application[:63]},
+                descriptors=(*descriptors, incoming),
+            )
+        )
+        commands = [f"--command={statement}" for statement in [*target.preamble(), *write]]
+        receiver = closing.enter_context(
+            Child(
+                [target.psql, *_PSQL, *commands],
+                params=target.params,
+                environment={"PGAPPNAME": target.application[:63]},
+                stdin=outgoing,
+            )
+        )
+        for end in ends:  # theirs alone, so that each sees the other one end
+            end.close()
+        _wait_for_both(sender, receiver, poll)
+        sent, arrived = (_copied(child) for child in (sender, receiver))
+    _require_all(sent, arrived)
+    return arrived
+
+
+_PSQL = ("--no-psqlrc", "--no-password", "--tuples-only", "--no-align", "--set=ON_ERROR_STOP=1")
+_COPIED = re.compile(rb"^COPY (\d+)$", re.M)
+
+
+def _wait_for_both(sender: Child, receiver: Child, poll: Poll) -> None:
+    try:
+        receiver.wait(poll)
+    except ToolError as error:
+        # Whoever fails takes the other along: the sender's own reason comes first.
+        deadline = time.monotonic() + 1
+        with suppress(TimeoutError):
+            sender.wait(lambda: _raise_after(deadline))
+        raise error
+    sender.wait(poll)
+
+
+def _raise_after(deadline: float) -> None:
+    if time.monotonic() > deadline:
+        raise TimeoutError
+
+
+def _copied(child: Child) -> int:
+    found = _COPIED.findall(b"".join(child.read()))
+    return int(found[-1]) if found else -1

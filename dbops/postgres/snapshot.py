@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from dbops.postgres.connection import Connection, execute, fetch_value, session
+from psycopg2 import sql
+
+from dbops.postgres.catalog import NOT_OF_EXTENSION, USER_SCHEMA, batched
+from dbops.postgres.connection import Connection, execute, fetch_all, fetch_value, session
 from dbops.postgres.params import ConnectionParams
 
 
@@ -24,3 +27,39 @@ def exported_snapshot(params: ConnectionParams, *, application: str) -> Iterator
     with session(params, application=application) as connection:
         execute(connection, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
         yield Snapshot(connection, str(fetch_value(connection, "SELECT pg_export_snapshot()")))
+
+
+def lock_tables(connection: Connection, names: Sequence[str]) -> None:
+    """Keep tables from being altered, emptied or dropped until the transaction ends; reading and
+    writing go on.
+
+    Raises:
+        StatementError: somebody has locked one, which the server names.
+    """
+    for part in batched(names):
+        execute(
+            connection,
+            sql.SQL("LOCK TABLE ONLY {} IN ACCESS SHARE MODE").format(
+                sql.SQL(", ONLY ").join(sql.Identifier(*name.split(".", 1)) for name in part)
+            ),
+        )
+
+
+def unreadable(connection: Connection) -> list[str]:
+    """What the connecting role cannot read whole: tables and sequences without the right, tables
+    whose row security would hide rows."""
+    rows = fetch_all(
+        connection,
+        f"""SELECT format('%s.%s', n.nspname, c.relname)
+                   || CASE WHEN c.relkind <> 'S' AND row_security_active(c.oid)
+                           THEN ' (row security)' ELSE '' END
+              FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+             WHERE c.relkind IN ('r', 'p', 'S') AND c.relpersistence <> 't'
+               AND {USER_SCHEMA} AND {NOT_OF_EXTENSION}
+               AND (NOT has_schema_privilege(n.oid, 'USAGE')
+                    OR CASE c.relkind WHEN 'S' THEN NOT has_sequence_privilege(c.oid, 'SELECT')
+                       ELSE NOT has_table_privilege(c.oid, 'SELECT')
+                            OR row_security_active(c.oid) END)
+             ORDER BY 1""",
+    )
+    return [name for (name,) in rows]

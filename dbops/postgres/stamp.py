@@ -14,6 +14,7 @@ DROP TABLE IF EXISTS skinspire.stamp CASCADE;
 CREATE TABLE skinspire.stamp (
     only_row    boolean PRIMARY KEY DEFAULT true CHECK (only_row),
     environment text NOT NULL,
+    unmasked    text NOT NULL DEFAULT '',
     stamped_at  timestamptz NOT NULL DEFAULT pg_catalog.now()
 );
 """
@@ -27,11 +28,32 @@ def read_stamp(connection: Connection) -> str | None:
     return str(environment) if environment is not None else None
 
 
-def write_stamp(connection: Connection, environment: str) -> None:
+def read_unmasked(connection: Connection) -> str:
+    """The protected environment whose rows the database holds as they are; "" for none."""
+    known = fetch_value(
+        connection,
+        """SELECT EXISTS (SELECT FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
+                           WHERE c.oid = to_regclass('skinspire.stamp') AND c.relkind = 'r'
+                             AND a.attname = 'unmasked' AND NOT a.attisdropped)""",
+    )
+    return (
+        str(fetch_value(connection, "SELECT unmasked FROM skinspire.stamp") or "") if known else ""
+    )
+
+
+def write_stamp(connection: Connection, environment: str, unmasked: str | None = None) -> None:
     """Stamp the database, replacing what a copy or a restore brought along.
+
+    Args:
+        unmasked: the protected environment whose rows came as they are; None leaves what it said.
 
     In a transaction of its own, or in the caller's where the connection is not in autocommit.
     """
+    holds = read_unmasked(connection) if unmasked is None else unmasked
     with transaction(connection) if connection.autocommit else nullcontext():
         execute(connection, _CREATE)
-        execute(connection, "INSERT INTO skinspire.stamp (environment) VALUES (%s)", [environment])
+        execute(
+            connection,
+            "INSERT INTO skinspire.stamp (environment, unmasked) VALUES (%s, %s)",
+            [environment, holds if holds != environment else ""],
+        )

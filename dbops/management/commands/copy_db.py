@@ -1,20 +1,32 @@
 """``copy_db``: one environment's database over another's."""
 
 from argparse import ArgumentParser
+from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 from dbops import conf, policy
-from dbops.exceptions import ConfigurationError
+from dbops.catalogue import expected_seconds
 from dbops.kinds import copy_request
 from dbops.management.console import size
+from dbops.management.copy_arguments import add_copy_arguments, copy_options
 from dbops.management.operation_command import DbopsCommand, operation_json
 from dbops.models import Operation
-from dbops.operations.copy import STRATEGIES, CopyPlan, plan_copy
+from dbops.operations.copy_plan import CopyPlan, CopySurvey, plan_copy, survey_copy
 from dbops.runner import Outcome
+
+_QUESTIONS = {
+    "full": "Replace {target} by a copy of {source}?",
+    "schema": "Give {target} the schema of {source}, keeping its own rows?",
+    "data": "Replace the rows of {target} by those of {source}?",
+}
 
 
 class Command(DbopsCommand):
-    help = "Copy SOURCE over TARGET. What TARGET held is kept for undo_operation."
+    help = (
+        "Copy SOURCE over TARGET. What TARGET held is kept for undo_operation. Out of a protected "
+        "environment values are masked on the way (see skinspire/masking.toml)."
+    )
     asks = True
     example = "copy_db test dev"
 
@@ -22,32 +34,18 @@ class Command(DbopsCommand):
         super().add_arguments(parser)
         parser.add_argument("source", metavar="SOURCE", help="dev, test or prod")
         parser.add_argument("target", metavar="TARGET", help="dev or test (prod: see the settings)")
-        masks = parser.add_mutually_exclusive_group()
-        masks.add_argument("--mask", action="store_true", help="mask personal data on the way")
-        masks.add_argument(
-            "--no-mask", action="store_true", help="copy a protected environment as it is"
-        )
-        parser.add_argument(
-            "--strategy", choices=STRATEGIES, default="auto", help="how the rows travel"
-        )
+        add_copy_arguments(parser)
         parser.add_argument("--dry-run", action="store_true", help="say what would happen")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        if options["mask"]:
-            raise ConfigurationError("Masked copies are not available in this version.")
         source = conf.resolve_environment(options["source"])
         target = conf.resolve_environment(options["target"])
-        wishes = {"strategy": options["strategy"], "unmasked": options["no_mask"]}
+        wishes = copy_options(options)
         if options["dry_run"]:
-            policy.check_policy(
-                Operation(kind=Operation.Kind.COPY, source=source, target=target, options=wishes),
-                confirm=target,
-            )
-            self._show_plan(plan_copy(copy_request(source, target, wishes)))
+            self._plan(source, target, wishes)
             return
-        self.confirm(
-            f"Replace {target} by a copy of {source}?", Operation.Kind.COPY, target, options
-        )
+        question = _QUESTIONS[wishes["part"]].format(source=source, target=target)
+        self.confirm(question, Operation.Kind.COPY, target, options)
         outcome = self.run_operation(
             Operation.Kind.COPY, options, source=source, target=target, wishes=wishes
         )
@@ -59,33 +57,64 @@ class Command(DbopsCommand):
             return
         result = outcome.result
         about = "" if result["rows_exact"] else "about "
+        masked = f", {result['masked_columns']} columns masked" * bool(result["masked_columns"])
         self.console.say(
             f"{outcome.operation.route}: {about}{result['rows']} rows in {result['tables']} tables "
-            f"({size(result['bytes'])}) by {result['strategy']}, {result['triggers']} triggers, "
-            f"out of use for {result['outage_ms']:.0f} ms.",
+            f"({size(result['bytes'])}) by {result['strategy']} ({result['reason']}){masked}, "
+            f"{result['triggers']} triggers, out of use for {result['outage_ms']:.0f} ms.",
             style="green",
         )
+        for what, tables in (("Emptied", result["defused"]), ("Left out", result["left_out"])):
+            if tables:
+                told = ", ".join(f"{rows} rows of {table}" for table, rows in tables.items())
+                self.console.note(f"{what}: {told}")
         if result["previous"]:
             self.console.note(
                 "What was there is kept. Put it back: python manage.py undo_operation "
                 f"{outcome.operation.id}"
             )
 
-    def _show_plan(self, plan: CopyPlan) -> None:
-        source, target = plan.source.database, plan.target.database
-        content: dict[str, Any] = {
-            "strategy": plan.strategy,
-            "source": plan.source.environment,
-            "target": plan.target.environment,
-            "bytes": source.size if source else 0,
-            "replaces_bytes": target.size if target else 0,
-            **dict.fromkeys(("rows", "tables", "outage_ms", "previous", "triggers")),
-            "masked_columns": 0,
-        }
-        if self.console.as_json:
-            self.console.result({"result": content})
-            return
-        self.console.say(
-            f"Would copy {content['source']} ({size(content['bytes'])}) over {content['target']} "
-            f"({size(content['replaces_bytes'])}) by {plan.strategy}. Nothing was done."
+    def _plan(self, source: str, target: str, wishes: Mapping[str, Any]) -> None:
+        policy.check_policy(
+            Operation(kind=Operation.Kind.COPY, source=source, target=target, options=dict(wishes)),
+            confirm=target,
         )
+        request = copy_request(source, target, wishes)
+        plan = plan_copy(request)
+        survey = survey_copy(request, plan)
+        seconds = expected_seconds(source, target, plan.strategy, survey.bytes)
+        if self.console.as_json:
+            self.console.result({"result": _plan_json(plan, survey, seconds)})
+            return
+        self._show_plan(plan, survey, seconds)
+
+    def _show_plan(self, plan: CopyPlan, survey: CopySurvey, seconds: float) -> None:
+        replaced = plan.target.database.size if plan.target.database else 0
+        lines = [
+            f"Would copy {plan.source.environment} over {plan.target.environment} "
+            f"({size(replaced)}) by {plan.strategy}: {plan.reason}.",
+            f"About {survey.rows} rows in {survey.tables} tables, {size(survey.bytes)}, in about "
+            f"{seconds:.0f} s.",
+        ]
+        if survey.masks:
+            lines.append(f"Masked: {survey.masked_columns} columns")
+            lines += [f"  {table}: {', '.join(names)}" for table, names in survey.masks.items()]
+        for what, tables in (("Empty", survey.emptied), ("Preserved", survey.preserved)):
+            if tables:
+                lines.append(f"{what}: {', '.join(tables)}")
+        for line in (*lines, *survey.notes, "Nothing was done."):
+            self.console.say(line)
+
+
+def _plan_json(plan: CopyPlan, survey: CopySurvey, seconds: float) -> dict[str, Any]:
+    return {
+        "strategy": plan.strategy,
+        "reason": plan.reason,
+        "source": plan.source.environment,
+        "target": plan.target.environment,
+        "replaces_bytes": plan.target.database.size if plan.target.database else 0,
+        "expected_seconds": round(seconds, 1),
+        **asdict(survey),
+        "masked_columns": survey.masked_columns,
+        **dict.fromkeys(("outage_ms", "previous", "triggers")),
+    }

@@ -1,0 +1,71 @@
+"""Empty what means something in its own environment only: sessions, tokens, jobs about to run.
+
+A copy of production that kept its queue would send its mail a second time; one that kept its
+sessions would let in whoever was signed in there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from psycopg2 import sql
+
+from dbops.exceptions import PreflightError, StatementError
+from dbops.operations.context import OperationContext
+from dbops.postgres import catalog
+from dbops.postgres.catalog import matches
+from dbops.postgres.connection import Connection, execute, fetch_value
+
+
+@dataclass(frozen=True)
+class Arriving:
+    """What is done about rows that come from another environment."""
+
+    defuse: tuple[str, ...] = ()
+    """Patterns of tables whose rows mean nothing here."""
+    unmasked: str | None = None
+    """The protected environment whose rows come as they are; None where none do."""
+
+
+def defuse(
+    connection: Connection,
+    patterns: Sequence[str],
+    context: OperationContext,
+    keeping: Sequence[str] = (),
+) -> dict[str, int]:
+    """Empty the tables that match, all at once.
+
+    Args:
+        keeping: patterns of tables that hold the target's own rows.
+
+    Returns:
+        The rows that went, per table that held any.
+
+    Raises:
+        PreflightError: rows of other tables refer to them.
+    """
+    held: dict[str, int] = {}
+    for table in catalog.tables(connection):
+        if matches(table.label, patterns) and not matches(table.label, keeping):
+            statement = sql.SQL("SELECT count(*) FROM ONLY {}").format(table.identifier)
+            if rows := int(fetch_value(connection, statement)):
+                held[table.label] = rows
+    if not held:
+        return {}
+    names = sql.SQL(", ").join(sql.Identifier(*name.split(".", 1)) for name in held)
+    try:
+        _empty(connection, held, names)
+    except StatementError as error:
+        raise PreflightError(
+            f"{', '.join(held)} cannot be emptied for another environment: {error}.",
+            hint="Name the tables that refer to them in DBOPS_DEFUSE, too.",
+        ) from error
+    told = ", ".join(f"{name} ({rows})" for name, rows in held.items())
+    context.log(f"Emptied, as it means nothing in another environment: {told}")
+    return held
+
+
+def _empty(connection: Connection, held: dict[str, int], names: sql.Composable) -> None:
+    # One that refers to another is emptied with it, rows or not; none is emptied unnamed.
+    execute(connection, sql.SQL("TRUNCATE {}").format(names))

@@ -1,0 +1,97 @@
+"""What a database brings along that means something only where it comes from."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.installation import Installation
+
+CLINIC = """
+CREATE TABLE public.patients AS SELECT g AS id FROM generate_series(1, 5) g;
+INSERT INTO public.django_session VALUES ('abc', 'data', now() + interval '1 day');
+CREATE TABLE public.mail_queue AS SELECT 'to somebody' AS what;
+"""
+
+
+@pytest.fixture
+def clinic(installation18: Installation) -> Installation:
+    """test and prod hold a session and a queue of mail."""
+    installation18.variables["DBOPS_DEFUSE"] = "mail_queue"
+    for name, confirmed in (("test", []), ("prod", ["--confirm", "prod"])):
+        installation18.result("init_db", "--env", name, *confirmed)
+        installation18.sql(name, CLINIC)
+    return installation18
+
+
+def _held(installation: Installation, environment: str) -> Any:
+    return installation.sql(
+        environment,
+        "SELECT (SELECT count(*) FROM public.django_session) * 100 "
+        "+ (SELECT count(*) FROM public.mail_queue) * 10 "
+        "+ (SELECT (count(*) = 5)::int FROM public.patients)",
+    )
+
+
+@pytest.mark.parametrize("strategy", ["template", "stream", "dump"])
+def test_a_copy_leaves_sessions_and_pending_jobs_behind(
+    clinic: Installation, strategy: str
+) -> None:
+    copied = clinic.run(
+        "copy_db", "test", "dev", "--strategy", strategy, "--noinput", "--json"
+    ).json  # fmt: skip
+    assert _held(clinic, "dev") == 1
+    assert copied["result"]["defused"] == {"public.django_session": 1, "public.mail_queue": 1}
+    assert _held(clinic, "test") == 111, "the source keeps its own"
+    shown = clinic.result("operations", "show", copied["operation"]["id"])
+    assert any("Emptied" in line for line in map(str, shown["log"])), "the operator is told"
+
+
+def test_tables_the_target_keeps_are_not_emptied(clinic: Installation) -> None:
+    clinic.result("copy_db", "test", "dev", "--noinput")
+    clinic.sql("dev", "INSERT INTO public.django_session VALUES ('dev', 'x', now())")
+    clinic.result("copy_db", "test", "dev", "--preserve", "django_session", "--noinput")
+    assert clinic.sql("dev", "SELECT session_key FROM public.django_session") == "dev"
+
+
+def test_a_table_that_others_refer_to_stops_the_copy(clinic: Installation) -> None:
+    clinic.sql("test", "ALTER TABLE public.mail_queue ADD id int PRIMARY KEY DEFAULT 1")
+    clinic.sql("test", "CREATE TABLE public.bounces (mail int REFERENCES public.mail_queue)")
+    clinic.sql("test", "INSERT INTO public.bounces VALUES (1)")
+    error = clinic.refused("copy_db", "test", "dev", "--noinput")
+    assert "mail_queue" in error["message"]
+    assert "DBOPS_DEFUSE" in error["hint"]
+    assert clinic.scratch() == []
+
+
+@pytest.mark.parametrize("way", [[], ["--in-place"]])
+def test_a_backup_of_another_environment_is_defused(clinic: Installation, way: list[str]) -> None:
+    name = clinic.result("dbbackup", "-d", "test")["name"]
+    clinic.result("init_db", "--env", "dev")
+    restored = clinic.result("dbrestore", "-d", "dev", "-i", name, *way, "--noinput")
+    assert _held(clinic, "dev") == 1
+    assert restored["defused"] == {"public.django_session": 1, "public.mail_queue": 1}
+    clinic.result("dbrestore", "-d", "test", "-i", name, *way, "--noinput")
+    assert _held(clinic, "test") == 111, "in its own environment everything comes back"
+
+
+@pytest.mark.parametrize("strategy", ["template", "stream", "dump"])
+def test_unmasked_patients_stay_protected_on_their_next_way(
+    clinic: Installation, strategy: str
+) -> None:
+    clinic.result("copy_db", "prod", "test", "--no-mask", "--strategy", strategy, "--noinput")
+    clinic.sql("test", "ALTER TABLE public.patients ADD name text DEFAULT 'Anna'")
+    error = clinic.refused("copy_db", "test", "dev", "--noinput")
+    assert error["code"] == "refused"
+    assert "unmasked data of prod" in error["message"]
+    clinic.result("copy_db", "test", "dev", "--no-mask", "--strategy", strategy, "--noinput")
+    clinic.refused("copy_db", "dev", "test", "--noinput")
+    assert "prod" in clinic.refused("copy_db", "dev", "test", "--noinput")["message"]
+
+
+def test_a_restored_backup_of_production_marks_where_it_went(clinic: Installation) -> None:
+    name = clinic.result("dbbackup", "-d", "prod")["name"]
+    clinic.result("dbrestore", "-d", "test", "-i", name, "--no-mask", "--noinput")
+    error = clinic.refused("copy_db", "test", "dev", "--noinput")
+    assert "unmasked data of prod" in error["message"]
