@@ -33,7 +33,12 @@ os.environ.update(
     }
 )
 Path(os.environ["SKINSPIRE_HOME"]).mkdir(exist_ok=True)
-django.setup()
+try:
+    django.setup()
+except BaseException:  # the server that was started would outlive us
+    if _IS_FIRST:
+        servers.stop_all()
+    raise
 # A worker of pytest-xdist inherits our environment and would load the settings before its own
 # copy of this file has named its home.
 del os.environ["DJANGO_SETTINGS_MODULE"]

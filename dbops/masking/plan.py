@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from dbops.exceptions import MaskingError
@@ -10,11 +10,8 @@ from dbops.masking.probe import probe_rows
 from dbops.masking.rules import Rule, Rules
 from dbops.masking.safety import is_safe
 from dbops.masking.strategies import (
-    KEY_SETTING,
     compile_rule,
     determined_by_value,
-    literal,
-    quoted,
     search_vector,
     unique_after,
 )
@@ -27,6 +24,7 @@ from dbops.masking.survey import (
     large_object_count,
     survey_tables,
 )
+from dbops.masking.values import KEY_SETTING, literal, quoted
 from dbops.postgres.connection import Connection
 
 SAFE, GENERATED, UNCOVERED, REBUILT, EMPTIED, LEFT_OUT = (
@@ -85,12 +83,18 @@ class MaskPlan:
             )
 
 
-def plan_masks(connection: Connection, rules: Rules) -> MaskPlan:
+def plan_masks(connection: Connection, rules: Rules, staying: Collection[str] = ()) -> MaskPlan:
     """Bring rules and the source's catalogue together, and try the expressions on a few rows.
 
-    Writes nothing; the source may be a standby. Raises StatementError.
+    Writes nothing; the source may be a standby.
+
+    Args:
+        staying: tables ("schema.table") whose rows do not leave, whatever the rules say.
+
+    Raises:
+        StatementError.
     """
-    planner = _Planner(survey_tables(connection), rules, folding(connection))
+    planner = _Planner(survey_tables(connection), rules, folding(connection), frozenset(staying))
     planner.decide()
     planner.examine()
     problems = planner.problems
@@ -127,6 +131,7 @@ class _Planner:
     tables: dict[str, Table]
     rules: Rules
     fold: str
+    staying: frozenset[str] = frozenset()
     compiled: dict[str, dict[str, str]] = field(default_factory=dict)
     """By root."""
     used: dict[str, dict[str, Rule]] = field(default_factory=dict)
@@ -140,7 +145,16 @@ class _Planner:
     def decide(self) -> None:
         """What happens to each column."""
         roots = [table for table in self.tables.values() if table.root == table.label]
-        self.left_out = {table.label for table in roots if self.rules.leaves_out(table.label)}
+        leaving = {
+            table.root
+            for table in self.tables.values()
+            if table.holds_rows and table.label not in self.staying
+        }
+        self.left_out = {
+            table.label
+            for table in roots
+            if table.label not in leaving or self.rules.leaves_out(table.label)
+        }
         vectors: list[tuple[Table, Column]] = []
         for table in roots:
             keys = _keys(table)

@@ -10,8 +10,8 @@ from psycopg2.errorcodes import INSUFFICIENT_PRIVILEGE
 from psycopg2.extensions import TRANSACTION_STATUS_IDLE
 
 from dbops.exceptions import StatementError
-from dbops.masking.strategies import KEY_BYTES, KEY_SETTING, literal, quoted
 from dbops.masking.survey import Table
+from dbops.masking.values import KEY_BYTES, KEY_SETTING, literal, quoted
 from dbops.postgres.connection import Connection, execute, fetch_all, fetch_value
 
 _ROWS = 100

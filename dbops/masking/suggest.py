@@ -10,8 +10,8 @@ import json
 from collections.abc import Iterable, Mapping
 
 from dbops.masking.safety import words_of
-from dbops.masking.strategies import DATES, DOCUMENTS, INTEGERS, TEXTS, UNIQUE_BITS
 from dbops.masking.survey import Column, Table
+from dbops.masking.values import DATES, DOCUMENTS, INTEGERS, TEXTS, UNIQUE_BITS
 
 # The first line of which a word is in the column's name; texts alone.
 _BY_NAME: tuple[tuple[str, str], ...] = (

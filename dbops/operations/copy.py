@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from dbops.exceptions import ProofError, StatementError
 from dbops.operations.context import OperationContext
 from dbops.operations.copy_plan import CopyPlan, CopyRequest, came_unmasked, plan_copy
-from dbops.operations.copy_stream import Built, build_by_stream
+from dbops.operations.copy_stream import Built, build_by_stream, hold_tables
 from dbops.operations.defuse import defuse
 from dbops.operations.guards import require_available, require_existing
 from dbops.operations.replacement import (
@@ -192,6 +192,7 @@ def _copy_by_dump(
     replacement.create_empty()
     with exported_snapshot(request.source, application=context.application) as snapshot:
         look = snapshot.connection
+        hold_tables(look, request.source, request.source_environment)
         expected = take_fingerprint(
             look, context.check_cancelled, checksums=request.verify == "checksum"
         )

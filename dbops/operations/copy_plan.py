@@ -280,7 +280,8 @@ def masks_of(
     """
     if request.masking is None or request.part == "schema":
         return None
-    masks = plan_masks(source, request.masking.rules)
-    staying = [name for name in tables if matches(name, (*request.exclude, *request.preserve))]
-    masks.require_complete()  # TODO staying
+    patterns = (*request.exclude, *request.preserve, *request.defuse)
+    staying = [name for name in tables if matches(name, patterns)]
+    masks = plan_masks(source, request.masking.rules, staying)
+    masks.require_complete()
     return masks

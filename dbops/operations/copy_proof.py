@@ -18,6 +18,7 @@ from dbops.postgres.connection import (
 )
 from dbops.postgres.params import ConnectionParams
 from dbops.postgres.process import Poll
+from dbops.postgres.pump import READING
 from dbops.postgres.stream import Parcel
 from dbops.postgres.together import Job, run_together
 
@@ -57,6 +58,7 @@ def _read(parcel: Parcel, poll: Poll) -> tuple[int, int]:
     with session(parcel.origin.params) as connection:
         execute(connection, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
         execute(connection, "SET TRANSACTION SNAPSHOT %s", [parcel.origin.snapshot])
+        apply_settings(connection, READING)
         return _sum(connection, parcel.source, poll)
 
 

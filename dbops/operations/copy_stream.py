@@ -22,11 +22,12 @@ from dbops.operations.guards import require_available
 from dbops.operations.misfits import settle_misfits
 from dbops.operations.replacement import Replacement, owner_options, prove, settle
 from dbops.postgres import archive, archive_load, catalog, roles, sequences, views
-from dbops.postgres.connection import execute, fetch_value, session
+from dbops.postgres.connection import Connection, apply_settings, fetch_value, session
 from dbops.postgres.databases import session_count
 from dbops.postgres.fingerprint import Fingerprint, take_fingerprint
 from dbops.postgres.params import ConnectionParams
-from dbops.postgres.shapes import table_facts
+from dbops.postgres.pump import READING
+from dbops.postgres.shapes import TableFacts, table_facts
 from dbops.postgres.snapshot import exported_snapshot, lock_tables, unreadable
 from dbops.postgres.stream import Moved, Origin, move_rows, parted
 from dbops.postgres.tools import find_tool
@@ -111,18 +112,35 @@ def _look(params: ConnectionParams, environment: str, context: OperationContext)
                 hint=f"Grant SELECT there (or the role pg_read_all_data), and BYPASSRLS where row "
                 f"security hides rows, to {params.user}",
             )
-        tables = table_facts(connection)
-        execute(connection, f"SET lock_timeout = {archive.LOCK_WAIT_MS}")
-        try:
-            lock_tables(connection, list(tables))
-        except StatementError as error:
-            raise StatementError(
-                f"A table of {environment} is locked: {error}",
-                hint="Wait for who holds it (python manage.py inspect_db names sessions), then run "
-                "it again.",
-            ) from error
+        tables = hold_tables(connection, params, environment)
         origin = Origin(params, snapshot.id, connection.server_version)
         yield End(connection, origin, environment, tables)
+
+
+def hold_tables(
+    connection: Connection, params: ConnectionParams, environment: str
+) -> dict[str, TableFacts]:
+    """The tables of the connected database, locked against changes of their definition.
+
+    Raises:
+        StatementError: somebody else has locked one, which is named.
+    """
+    apply_settings(connection, READING)
+    try:
+        tables = table_facts(connection)
+        lock_tables(connection, list(tables))
+    except StatementError as error:
+        if "lock timeout" not in str(error):
+            raise
+        with session(params) as other:
+            locked = catalog.exclusively_locked(other)
+        raise StatementError(
+            f"{', '.join(locked) or 'A table'} of {environment} is locked by another session: "
+            f"{error}.",
+            hint="Wait for who holds it (python manage.py inspect_db names sessions), then run it "
+            "again.",
+        ) from error
+    return tables
 
 
 def _definitions(

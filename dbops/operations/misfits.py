@@ -29,7 +29,7 @@ from dbops.postgres.connection import (
     session,
 )
 from dbops.postgres.params import ConnectionParams
-from dbops.postgres.pump import copy_rows
+from dbops.postgres.pump import READING, copy_rows
 from dbops.postgres.shapes import table_facts
 from dbops.postgres.stream import Moved, Parcel
 
@@ -117,7 +117,7 @@ def _load_one_by_one(
     with session(parcel.origin.params, application=context.application) as reader:
         execute(reader, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
         execute(reader, "SET TRANSACTION SNAPSHOT %s", [parcel.origin.snapshot])
-        apply_settings(reader, WRITTEN)
+        apply_settings(reader, {**WRITTEN, **READING})
         read = sql.SQL(f"COPY ({parcel.source}) TO STDOUT")
         write = sql.SQL("COPY pg_temp.travelling FROM STDIN")
         total = copy_rows(reader, incoming, read, write, poll)

@@ -88,7 +88,10 @@ def apply_settings(connection: Connection, settings: Mapping[str, str]) -> None:
     """For the rest of the session. Raises StatementError."""
     execute(
         connection,
-        "SELECT set_config(name, value, false) FROM unnest(%s::text[], %s::text[]) s (name, value)",
+        # Qualified: the search_path is not ours yet.
+        """SELECT pg_catalog.set_config(name, value, false)
+             FROM ROWS FROM (pg_catalog.unnest(%s::pg_catalog.text[]),
+                             pg_catalog.unnest(%s::pg_catalog.text[])) s (name, value)""",
         [list(settings), list(settings.values())],
     )
 

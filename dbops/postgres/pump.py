@@ -15,9 +15,14 @@ import psycopg2
 from psycopg2 import sql
 
 from dbops.exceptions import ProofError, StatementError, ToolError
+from dbops.postgres.archive import LOCK_WAIT_MS
 from dbops.postgres.connection import WRITTEN, Connection, first_line, our_settings
 from dbops.postgres.params import ConnectionParams
 from dbops.postgres.process import CHUNK, Child, Poll, memory_file, widen
+
+READING = {"lock_timeout": str(LOCK_WAIT_MS)}
+"""For who reads a table that another session has locked for him: somebody who asked for it in
+between waits for that session, and would be waited for."""
 
 
 def copy_rows(
@@ -100,7 +105,7 @@ class End:
     def preamble(self) -> list[str]:
         """Statements that make the session one of ours."""
         settings = {**our_settings(self.server_version), **WRITTEN}
-        settings |= {} if self.snapshot else {"synchronous_commit": "off"}
+        settings |= READING if self.snapshot else {"synchronous_commit": "off"}
         statements = [
             f"SELECT pg_catalog.set_config('{name}', '{value}', false)"
             for name, value in settings.items()

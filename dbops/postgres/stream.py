@@ -18,7 +18,7 @@ from pathlib import Path
 import psycopg2
 from psycopg2 import sql
 
-from dbops.exceptions import StatementError
+from dbops.exceptions import StatementError, ToolError
 from dbops.postgres.catalog import quoted, quoted_name
 from dbops.postgres.connection import (
     WRITTEN,
@@ -30,7 +30,7 @@ from dbops.postgres.connection import (
 )
 from dbops.postgres.params import ConnectionParams
 from dbops.postgres.process import Poll
-from dbops.postgres.pump import End, copy_rows, pipe_rows
+from dbops.postgres.pump import READING, End, copy_rows, pipe_rows
 from dbops.postgres.together import Job, run_together
 
 PIPED_FROM = 4 << 20
@@ -149,6 +149,8 @@ def move_rows(
                 poll_all()
                 try:
                     rows = worker.move(parcel)
+                except ToolError as error:
+                    raise ToolError(f"{parcel.table}: {error}", hint=error.hint) from error
                 except StatementError as error:
                     if not parcel.checked or not _is_misfit(error):
                         raise StatementError(f"{parcel.table}: {error}", hint=error.hint) from error
@@ -209,6 +211,7 @@ class _Worker:
     def _reader(self, origin: Origin) -> Connection:
         if origin.snapshot not in self._readers:
             reader = self._readers[origin.snapshot] = self._opened(origin.params)
+            apply_settings(reader, READING)
             execute(reader, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
             execute(reader, "SET TRANSACTION SNAPSHOT %s", [origin.snapshot])
         return self._readers[origin.snapshot]

@@ -112,14 +112,22 @@ class _Plan:
 
 def status(connection: Connection) -> TriggerStatus:
     """The state of every trigger that is ours, should be, or shares a table with ours."""
-    stale = _stale(connection)
     states: dict[str, list[str]] = defaultdict(list)
-    for trigger in _survey(connection):
-        behind = trigger.function in stale and trigger.state != "missing"
-        outdated = behind or trigger.state in ("changed", "obsolete")
-        states["outdated" if outdated else trigger.state].append(trigger.label)
+    for trigger, state in _states(connection):
+        states[state].append(trigger.label)
     names = ("installed", "outdated", "disabled", "missing", "foreign")
     return TriggerStatus(*(tuple(states[name]) for name in names))
+
+
+def present(connection: Connection) -> dict[tuple[str, str, str], tuple[str, str]]:
+    """Of each trigger of ours that is there, by schema, table and name: its state as in
+    :class:`TriggerStatus`, and what :func:`digest` is made of; those that a partition inherits
+    left out."""
+    return {
+        (trigger.schema, trigger.table, trigger.name): (state, trigger.fact)
+        for trigger, state in _states(connection)
+        if trigger.fact is not None and state != "inherited"
+    }
 
 
 def digest(connection: Connection) -> str:
@@ -198,6 +206,17 @@ def _stale(connection: Connection) -> list[str]:
 def _survey(connection: Connection, schemas: Sequence[str] | None = None) -> list[_Trigger]:
     scope = None if schemas is None else list(schemas)
     return [_Trigger(*r) for r in fetch_all(connection, _file("survey"), [scope, _sources()])]
+
+
+def _states(connection: Connection) -> list[tuple[_Trigger, str]]:
+    """Every trigger of the survey with its state, that of its function taken into account."""
+    stale = _stale(connection)
+    found = []
+    for trigger in _survey(connection):
+        behind = trigger.function in stale and trigger.state != "missing"
+        outdated = behind or trigger.state in ("changed", "obsolete")
+        found.append((trigger, "outdated" if outdated else trigger.state))
+    return found
 
 
 def _plan(connection: Connection, schemas: Sequence[str] | None, base_only: bool) -> _Plan:
