@@ -28,6 +28,7 @@ bench: install
 	$(BIN)/python benchmarks/run.py
 	$(BIN)/python benchmarks/backup.py
 	$(BIN)/python benchmarks/restore.py
+	$(BIN)/python benchmarks/copy.py
 
 matrix: test
 

@@ -115,10 +115,17 @@ class Bench:
             self.temporary, self.plain,
         )  # fmt: skip
 
-    def settle(self) -> None:
+    def watch_shell(self, command: str) -> Watched:
+        """What others would type, watched."""
+        return watch(
+            ["bash", "-euo", "pipefail", "-c", command], self.home, self.tools,
+            self.temporary, self.plain,
+        )  # fmt: skip
+
+    def settle(self, database: str = "test") -> None:
         """The same beginning for every contender: nothing left to write out or to vacuum that the
-        one before has caused, and the target in the page cache."""
-        with session(self.server.params("test", superuser=True)) as connection:
+        one before has caused, and the database in the page cache."""
+        with session(self.server.params(database, superuser=True)) as connection:
             execute(connection, "VACUUM ANALYZE")
             execute(connection, "CHECKPOINT")
 
@@ -127,22 +134,16 @@ class Bench:
         contenders: Mapping[str, Callable[[], T]],
         *,
         before: Callable[[], None] | None = None,
+        rounds: int | None = None,
     ) -> dict[str, list[T]]:
         """What each returned in each round; the order turns from round to round."""
         found: dict[str, list[T]] = {name: [] for name in contenders}
-        for round_ in range(self.rounds):
+        for round_ in range(rounds or self.rounds):
             for name in list(contenders)[:: -1 if round_ % 2 else 1]:
                 if before:
                     before()
                 found[name].append(contenders[name]())
         return found
-
-    def compare(
-        self, title: str, bar: float, ours: Callable[[], None], peer: Callable[[], None]
-    ) -> Row:
-        """The times of two contenders."""
-        times = self.interleave({"ours": lambda: timed(ours), "peer": lambda: timed(peer)})
-        return report(title, bar, median(times["ours"]), median(times["peer"]), "s")
 
 
 @contextmanager
@@ -156,13 +157,6 @@ def started(rounds: int) -> Iterator[Bench]:
     finally:
         EmbeddedServer(home / "postgres").stop()
         shutil.rmtree(home)
-
-
-def timed(contender: Callable[[], None]) -> float:
-    """Seconds it took."""
-    began = time.monotonic()
-    contender()
-    return time.monotonic() - began
 
 
 def median(values: Sequence[float]) -> float:
@@ -209,6 +203,7 @@ def watch(
             stdin=subprocess.DEVNULL,
         )  # fmt: skip
         while process.poll() is None:
+            began_look = time.monotonic()
             nameless: dict[int, int] = {}
             for pid in _tree(process.pid):
                 with suppress(OSError):
@@ -216,8 +211,10 @@ def watch(
             held = _bytes_in(temporary) + sum(nameless.values())
             seen.temporary = max(seen.temporary, held)
             peak_stored = max(peak_stored, _bytes_in(storage))
+            # Where there is much to look at, looking must not slow down what is looked at.
+            looked = time.monotonic() - began_look
             with suppress(subprocess.TimeoutExpired):
-                process.wait(_LOOK_SECONDS)
+                process.wait(max(_LOOK_SECONDS, 10 * looked))
         seen.seconds = time.monotonic() - began
         output.seek(0)
         errors.seek(0)
@@ -257,10 +254,10 @@ def _look_at(pid: int, memory: dict[str, int], nameless: dict[int, int], ours: s
 
 def _bytes_in(directory: Path) -> int:
     total = 0
-    for path in directory.rglob("*") if directory.is_dir() else ():
-        with suppress(OSError):
-            facts = path.lstat()
-            total += facts.st_blocks * 512 if path.is_file() else 0
+    for parent, _, names in os.walk(directory):  # which minds no directory that has gone meanwhile
+        for name in names:
+            with suppress(OSError):
+                total += os.lstat(os.path.join(parent, name)).st_blocks * 512
     return total
 
 
@@ -270,8 +267,8 @@ def _bytes_in(directory: Path) -> int:
 class Reader:
     """Polls one row of the target every 5 ms and remembers its longest wait, in seconds."""
 
-    def __init__(self, bench: Bench) -> None:
-        self._params = bench.control.with_database("test")
+    def __init__(self, bench: Bench, database: str = "test") -> None:
+        self._params = bench.control.with_database(database)
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._poll)
         self.longest = 0.0
@@ -362,7 +359,7 @@ class Row:
 
 def show(row: Row) -> Row:
     what, *cells = row.cells
-    print(f"{what:58}", *(f"{cell:>13}" for cell in cells), flush=True)
+    print(f"{what:72}", *(f"{cell:>13}" for cell in cells), flush=True)
     return row
 
 
@@ -375,7 +372,7 @@ HEADING = ["what : against what", "ours", "peer", "ratio", "bar", "verdict"]
 
 
 def print_heading() -> None:
-    print(f"{HEADING[0]:58}", *(f"{cell:>13}" for cell in HEADING[1:]))
+    print(f"{HEADING[0]:72}", *(f"{cell:>13}" for cell in HEADING[1:]))
 
 
 def write_results(bench: Bench, what: str, size: float, method: str, rows: Sequence[Row]) -> None:
@@ -386,10 +383,10 @@ def write_results(bench: Bench, what: str, size: float, method: str, rows: Seque
     lines = [
         f"# {what.capitalize()}, `big` of {gibi:.2f} GB",
         "",
-        *(f"| {' | '.join(cells)} |" for cells in table),
+        *(f"| {' | '.join(cell.replace('|', '&#124;') for cell in cells)} |" for cells in table),
         "",
         f"- Date: {datetime.now(UTC):%Y-%m-%d %H:%M} UTC. Command: `python benchmarks/"
-        f"{Path(sys.argv[0]).name} {' '.join(sys.argv[1:])}`".replace(" `", "`").rstrip(),
+        f"{' '.join([Path(sys.argv[0]).name, *sys.argv[1:]])}`",
         f"- Machine: {_processor()}, {os.cpu_count()} cores, "
         f"{psutil.virtual_memory().total / (1 << 30):.0f} GB memory, {_file_system(bench.home)}; "
         f"load average at the end {os.getloadavg()[1]:.1f} over five minutes.",

@@ -1,10 +1,11 @@
 """Measure ourselves beside our peers: pairs, interleaved, in one run; medians and their ratio.
 
-    python benchmarks/run.py [--size 1] [--rounds 3] [NAME ...]
+    python benchmarks/run.py [--rounds 3] [NAME ...]
 
 Everything happens on an embedded server of its own, with fsync on, in a temporary directory. Times
 are those of whole commands, our start-up of Python and Django included; a bar that is missed is
-printed as missed. Backups and restores have files of their own: backup.py, restore.py.
+printed as missed. Backups, restores and copies have files of their own: backup.py, restore.py,
+copy.py.
 """
 
 from __future__ import annotations
@@ -17,47 +18,6 @@ from harness import Bench, median, options_of, print_heading, report, started
 from dbops.postgres.connection import execute, fetch_value, session
 from dbops.postgres.databases import drop_database, scratch_name
 from dbops.postgres.swap import swap_databases
-
-
-def bench_copy(bench: Bench) -> None:
-    def by_pipe() -> None:
-        bench.shell("dropdb --if-exists piped; createdb piped; pg_dump test | psql -qX1 piped")
-
-    def bare() -> None:
-        bench.shell(
-            "psql -qX postgres -c 'DROP DATABASE IF EXISTS bare' -c 'SET file_copy_method = clone' "
-            "-c 'CREATE DATABASE bare TEMPLATE test STRATEGY file_copy'"
-        )
-
-    def ours() -> None:
-        bench.manage("copy_db", "test", "dev", "--noinput", "--json")
-
-    bench.compare("copy_db, one server : pg_dump|psql", 0.12, ours, by_pipe)
-    bench.compare("copy_db, one server : bare CREATE DATABASE TEMPLATE", 1.3, ours, bare)
-    for name in ("piped", "bare"):
-        bench.sql(f"DROP DATABASE IF EXISTS {name}")
-
-
-def bench_small(bench: Bench) -> None:
-    tables = ";".join(
-        f"CREATE TABLE small_{n} AS SELECT g AS id, md5(g::text) AS a, repeat('x', 60) AS b "
-        f"FROM generate_series(1, 1500) g; ALTER TABLE small_{n} ADD PRIMARY KEY (id)"
-        for n in range(200)
-    )
-    bench.shell("createdb small")
-    bench.sql(f"SET search_path = public; {tables}", "small")
-    bench.environment["TEST_DATABASE_URL"] = bench.url("small")
-    bench.manage("init_db", "--env", "test", "--adopt", "--json")
-
-    def ours() -> None:
-        bench.manage("copy_db", "test", "dev", "--noinput", "--json")
-
-    def by_pipe() -> None:
-        bench.shell("dropdb --if-exists piped; createdb piped; pg_dump small | psql -qX1 piped")
-
-    bench.compare("copy_db, 200 small tables : pg_dump|psql -1", 1.15, ours, by_pipe)
-    del bench.environment["TEST_DATABASE_URL"]
-    bench.sql("DROP DATABASE piped")
 
 
 def bench_swap(bench: Bench) -> None:
@@ -158,8 +118,7 @@ _BARE = """DO $$ BEGIN FOR n IN 1..1000 LOOP
         FOR EACH ROW EXECUTE FUNCTION skinspire.set_actors('''', '''')', n);
 END LOOP; END $$"""
 BENCHES = {
-    "copy": bench_copy, "small": bench_small, "swap": bench_swap,
-    "triggers": bench_triggers, "insert": bench_insert,
+    "swap": bench_swap, "triggers": bench_triggers, "insert": bench_insert,
 }  # fmt: skip
 
 
@@ -168,8 +127,6 @@ def main() -> None:
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(BENCHES))
     options = parser.parse_args()
     with started(options.rounds) as bench:
-        if "copy" in (options.names or BENCHES):
-            bench.fill(options.size)
         print_heading()
         for name in options.names or BENCHES:
             BENCHES[name](bench)

@@ -12,13 +12,13 @@ from dbops.postgres.connection import (
     WRITTEN,
     Connection,
     apply_settings,
-    execute,
     fetch_all_polled,
     session,
 )
 from dbops.postgres.params import ConnectionParams
 from dbops.postgres.process import Poll
 from dbops.postgres.pump import READING
+from dbops.postgres.snapshot import look_through
 from dbops.postgres.stream import Parcel
 from dbops.postgres.together import Job, run_together
 
@@ -56,8 +56,7 @@ def require_equal_rows(
 
 def _read(parcel: Parcel, poll: Poll) -> tuple[int, int]:
     with session(parcel.origin.params) as connection:
-        execute(connection, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
-        execute(connection, "SET TRANSACTION SNAPSHOT %s", [parcel.origin.snapshot])
+        look_through(connection, parcel.origin.snapshot)
         apply_settings(connection, READING)
         return _sum(connection, parcel.source, poll)
 

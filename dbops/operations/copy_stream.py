@@ -26,6 +26,7 @@ from dbops.postgres.connection import Connection, apply_settings, fetch_value, s
 from dbops.postgres.databases import session_count
 from dbops.postgres.fingerprint import Fingerprint, take_fingerprint
 from dbops.postgres.params import ConnectionParams
+from dbops.postgres.process import Child, Poll
 from dbops.postgres.pump import READING
 from dbops.postgres.shapes import TableFacts, table_facts
 from dbops.postgres.snapshot import exported_snapshot, lock_tables, unreadable
@@ -79,7 +80,8 @@ def build_by_stream(
         if request.verify == "checksum":
             context.step("compare checksums")
             parcels = [it.parcel for it in routes if it.parcel and it.table not in left_out]
-            require_equal_rows(parcels, replacement.incoming, request.jobs, context)
+            jobs, _ = _side_by_side(request, plan, ends)
+            require_equal_rows(parcels, replacement.incoming, jobs, context)
     masked = sum(route.masked for route in routes)
     return Built(proven.rows, len(proven.tables), masked, left_out)
 
@@ -167,7 +169,7 @@ def _definitions(
         with archive.dump(
             pg_dump, origin.params, snapshot=origin.snapshot, options=["--schema-only"]
         ) as child:
-            yield child.read(poll)
+            yield _dumped_chunks(child, poll)
             child.wait(poll)
 
     contents = archive.read_contents(pg_restore, opened, poll)
@@ -182,12 +184,8 @@ def _move(
     replacement: Replacement,
     context: OperationContext,
 ) -> Moved:
-    jobs, psql = request.jobs, find_tool("psql", plan.target.server.major, request.pg_bin)
-    piped = True
-    for end in ends.all:
-        free = _free_connections(plan, end, ends)
-        if free is not None and free < 2 * jobs:  # a worker keeps one, and pipes through another
-            jobs, piped = max(1, min(jobs, free)), False
+    psql = find_tool("psql", plan.target.server.major, request.pg_bin)
+    jobs, piped = _side_by_side(request, plan, ends)
     context.step("copy rows", 0, None)
     parcels = parted([it.parcel for it in routes if it.parcel], jobs if piped else 1)
     return move_rows(
@@ -201,12 +199,22 @@ def _move(
     )
 
 
+def _side_by_side(request: CopyRequest, plan: CopyPlan, ends: Ends) -> tuple[int, bool]:
+    """How many may read at once, and whether each may use a second connection."""
+    jobs, piped = request.jobs, True
+    for end in ends.all:
+        free = _free_connections(plan, end, ends)
+        if free is not None and free < 2 * jobs:  # a worker keeps one, and pipes through another
+            jobs, piped = max(1, min(jobs, free)), False
+    return jobs, piped
+
+
 def _free_connections(plan: CopyPlan, end: End, ends: Ends) -> int | None:
     """How many more sessions the database's own limit lets in; None where it has none."""
     facts = (plan.source if end is ends.source else plan.target).database
     if facts is None or facts.connection_limit < 0:
         return None
-    return facts.connection_limit - session_count(end.connection, facts.name)
+    return facts.connection_limit - session_count(end.connection, facts.name) - 1  # who asks
 
 
 def _copy_large_objects(
@@ -233,11 +241,16 @@ def _copy_large_objects(
         archive.restore(
             find_tool("pg_restore", major, request.pg_bin),
             replacement.incoming,
-            child.read(poll),
+            _dumped_chunks(child, poll),
             poll=poll,
             options=("--no-owner", "--no-privileges"),
         )
-        child.wait(poll)
+
+
+def _dumped_chunks(child: Child, poll: Poll) -> Iterator[bytes]:
+    """What pg_dump writes; why it failed is told before what that means for who reads it."""
+    yield from child.read(poll)
+    child.wait(poll)
 
 
 def _set_sequences(ends: Ends, routes: list[Route], replacement: Replacement) -> None:

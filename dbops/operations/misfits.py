@@ -31,6 +31,7 @@ from dbops.postgres.connection import (
 from dbops.postgres.params import ConnectionParams
 from dbops.postgres.pump import READING, copy_rows
 from dbops.postgres.shapes import table_facts
+from dbops.postgres.snapshot import look_through
 from dbops.postgres.stream import Moved, Parcel
 
 _NAMED = 5
@@ -115,8 +116,7 @@ def _load_one_by_one(
         f"CREATE TEMP TABLE travelling ({', '.join(f'{name} pg_catalog.text' for name in names)})",
     )
     with session(parcel.origin.params, application=context.application) as reader:
-        execute(reader, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
-        execute(reader, "SET TRANSACTION SNAPSHOT %s", [parcel.origin.snapshot])
+        look_through(reader, parcel.origin.snapshot)
         apply_settings(reader, {**WRITTEN, **READING})
         read = sql.SQL(f"COPY ({parcel.source}) TO STDOUT")
         write = sql.SQL("COPY pg_temp.travelling FROM STDIN")

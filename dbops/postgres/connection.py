@@ -164,7 +164,9 @@ def _executed(
             cursor.execute(statement, args)
             yield cursor
     except psycopg2.Error as error:  # InterfaceError, too: the connection was lost before
-        raise StatementError(first_line(error)) from error
+        full = "out of shared memory" in str(error)
+        hint = "That server needs a larger max_locks_per_transaction." if full else ""
+        raise StatementError(first_line(error), hint=hint) from error
 
 
 def fetch_all_polled(

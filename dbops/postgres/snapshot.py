@@ -29,6 +29,12 @@ def exported_snapshot(params: ConnectionParams, *, application: str) -> Iterator
         yield Snapshot(connection, str(fetch_value(connection, "SELECT pg_export_snapshot()")))
 
 
+def look_through(connection: Connection, snapshot: str) -> None:
+    """Begin a transaction that sees what the exported snapshot sees. Raises StatementError."""
+    execute(connection, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+    execute(connection, "SET TRANSACTION SNAPSHOT %s", [snapshot])
+
+
 def lock_tables(connection: Connection, names: Sequence[str]) -> None:
     """Keep tables from being altered, emptied or dropped until the transaction ends; reading and
     writing go on.

@@ -31,12 +31,16 @@ from dbops.postgres.connection import (
 from dbops.postgres.params import ConnectionParams
 from dbops.postgres.process import Poll
 from dbops.postgres.pump import READING, End, copy_rows, pipe_rows
+from dbops.postgres.snapshot import look_through
 from dbops.postgres.together import Job, run_together
 
 PIPED_FROM = 4 << 20
 """Bytes of a table from which two processes are worth their start."""
 PARTED_FROM = 1 << 30
 """Bytes from which a table is parted where it is more than one worker's share."""
+_LOCKED_AT_ONCE = 200
+"""Tables a worker reads before it lets go of their locks: the server has room for a limited number,
+and whoever keeps the snapshot has locked them all the same."""
 _MISFIT_CLASSES = ("22", "23")
 """SQLSTATE classes of a row that does not fit: data exceptions and violated constraints."""
 
@@ -187,6 +191,7 @@ class _Worker:
         self._application = application
         self._closing = ExitStack()
         self._readers: dict[str, Connection] = {}
+        self._read = 0
 
     def __enter__(self) -> _Worker:
         self._target = self._opened(self._params)
@@ -212,8 +217,11 @@ class _Worker:
         if origin.snapshot not in self._readers:
             reader = self._readers[origin.snapshot] = self._opened(origin.params)
             apply_settings(reader, READING)
-            execute(reader, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
-            execute(reader, "SET TRANSACTION SNAPSHOT %s", [origin.snapshot])
+            look_through(reader, origin.snapshot)
+        self._read += 1
+        if self._read % _LOCKED_AT_ONCE == 0:
+            execute(self._readers[origin.snapshot], "ROLLBACK")
+            look_through(self._readers[origin.snapshot], origin.snapshot)
         return self._readers[origin.snapshot]
 
     def move(self, parcel: Parcel) -> int:
