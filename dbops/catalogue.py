@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from django.conf import settings
+from django.db.models import Q
 from django.utils import timezone
 
 from dbops import conf
@@ -41,6 +42,7 @@ def record_backup(manifest: Manifest) -> Backup:
             "created_at": manifest.created_at,
             "size": manifest.size,
             "sha256": manifest.sha256,
+            "unmasked": manifest.unmasked,
             "rows": content.rows,
             "tables": len(content.tables),
             "server_version": manifest.server_version,
@@ -84,11 +86,14 @@ def mark_damaged(name: str) -> None:
 def origin_of_a_copy(size: int, chunks: Iterator[bytes]) -> str:
     """The environment of the backup this file is a copy of, whatever it is called now; "" for none
     we know."""
-    alike = Backup.objects.filter(size=size, environment__in=settings.DBOPS_PROTECTED)
+    protected = settings.DBOPS_PROTECTED
+    alike = Backup.objects.filter(
+        Q(environment__in=protected) | Q(unmasked__in=protected), size=size
+    )
     if not alike.exists():
         return ""
     meter = Meter()
     for _ in meter.watch(chunks):
         pass
     found = alike.filter(sha256=meter.sha256).first()
-    return found.environment if found else ""
+    return found.origin if found else ""

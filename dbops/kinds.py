@@ -174,10 +174,11 @@ def _arriving(operation: Operation) -> Arriving:
     name = operation.options.get("name")
     if not name or is_earlier_backup(conf.backup_store(), name):
         return Arriving()
-    origin = conf.backup_store().read_manifest(name).environment
-    if origin == operation.target:
+    manifest = conf.backup_store().read_manifest(name)
+    if manifest.environment == operation.target:
         return Arriving()
-    return Arriving(tuple(settings.DBOPS_DEFUSE), origin if is_protected(origin) else None)
+    unmasked = manifest.origin if is_protected(manifest.origin) else None
+    return Arriving(tuple(settings.DBOPS_DEFUSE), unmasked)
 
 
 def _restored_database(operation: Operation) -> ConnectionParams:
@@ -200,7 +201,7 @@ def _look_at_origin(operation: Operation) -> None:
     name, path = operation.options.get("name"), operation.options.get("path")
     store = conf.backup_store()
     if name and not is_earlier_backup(store, name):
-        check_origin(operation, store.read_manifest(name).environment)
+        check_origin(operation, store.read_manifest(name).origin_for(operation.target))
     elif path and Path(path).is_file():
         with Path(path).open("rb") as file:
             check_origin(operation, origin_of_a_copy(Path(path).stat().st_size, read_chunks(file)))

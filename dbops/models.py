@@ -141,6 +141,8 @@ class Backup(models.Model):
     created_at = models.DateTimeField(db_index=True)
     size = models.BigIntegerField()
     sha256 = models.CharField(max_length=64)
+    unmasked = models.CharField(max_length=10, blank=True)
+    """The protected environment whose rows it holds as they are."""
     rows = models.BigIntegerField()
     tables = models.IntegerField()
     server_version = models.CharField(max_length=40)
@@ -151,6 +153,15 @@ class Backup(models.Model):
     pinned = models.BooleanField(default=False)
     actor = models.CharField(max_length=150)
     operation = models.CharField(max_length=12)
+
+    @property
+    def origin(self) -> str:
+        """The environment whose rows these are."""
+        return self.unmasked or self.environment
+
+    def origin_for(self, target: str) -> str:
+        """The environment whose rows would arrive in another one; itself where they come home."""
+        return target if self.environment == target else self.origin
 
     class Meta:
         ordering = ["-created_at"]

@@ -82,7 +82,7 @@ def unmasked_origin(kind: str, source: str, target: str, options: Mapping[str, A
             return ""
     else:
         backup = Backup.objects.filter(name=options.get("name", "")).first()
-        origin = backup.environment if backup else ""
+        origin = backup.origin_for(target) if backup else ""
     return origin if kind in _MOVING and _needs_masks(origin, target) else ""
 
 

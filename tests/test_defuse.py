@@ -90,6 +90,18 @@ def test_unmasked_patients_stay_protected_on_their_next_way(
     assert "prod" in clinic.refused("copy_db", "dev", "test", "--noinput")["message"]
 
 
+def test_a_backup_of_unmasked_patients_is_protected_like_them(clinic: Installation) -> None:
+    clinic.result("copy_db", "prod", "test", "--no-mask", "--noinput")
+    name = clinic.result("dbbackup", "-d", "test")["name"]
+    error = clinic.refused("dbrestore", "-d", "dev", "-i", name, "--noinput")
+    assert "data of prod would arrive in dev unmasked" in error["message"]
+    file = str(clinic.home / "backups" / name)
+    assert "prod" in clinic.refused("dbrestore", "-d", "dev", "-I", file, "--noinput")["message"]
+    clinic.result("dbrestore", "-d", "test", "-i", name, "--noinput")
+    error = clinic.refused("copy_db", "test", "dev", "--noinput")
+    assert "unmasked data of prod" in error["message"], "it still is what it was"
+
+
 def test_a_restored_backup_of_production_marks_where_it_went(clinic: Installation) -> None:
     name = clinic.result("dbbackup", "-d", "prod")["name"]
     clinic.result("dbrestore", "-d", "test", "-i", name, "--no-mask", "--noinput")

@@ -128,9 +128,10 @@ def _restore(wanted: Wanted, found: Preview) -> None:
     )
     open_source(asked, OperationContext(""))  # refuses a partial backup that lacks what is asked
     _look_at_server(wanted, manifest, endpoint)
-    if backup.environment != wanted.target and policy.is_protected(backup.environment):
+    origin = backup.origin_for(wanted.target)
+    if origin != wanted.target and policy.is_protected(origin):
         found.warnings.append(
-            f"Personal data of {backup.environment} arrives in {wanted.target} unmasked."
+            f"Personal data of {origin} arrives in {wanted.target} unmasked."
         )
     if tables:
         _tell_tables(tables, manifest, endpoint, found)

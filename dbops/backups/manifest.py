@@ -64,9 +64,20 @@ class Manifest:
     """Entries of the archive that only a superuser can restore."""
     largest_tables: Mapping[str, int] | None = None
     """{"schema.table": bytes on the server}, the largest first."""
+    unmasked: str = ""
+    """The protected environment whose rows it holds as they are, having been copied from there."""
     revision: str = ""
     """The git revision of the code that ran; "" where there is none."""
     format: str = FORMAT
+
+    @property
+    def origin(self) -> str:
+        """The environment whose rows these are."""
+        return self.unmasked or self.environment
+
+    def origin_for(self, target: str) -> str:
+        """The environment whose rows would arrive in another one; itself where they come home."""
+        return target if self.environment == target else self.origin
 
     @property
     def content(self) -> Fingerprint:

@@ -4,29 +4,59 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('dbops', '0001_initial'),
+        ("dbops", "0001_initial"),
     ]
 
     operations = [
         migrations.AlterModelOptions(
-            name='operation',
-            options={'default_permissions': ('view',), 'ordering': ['-created_at'], 'permissions': [('back_up', 'Can back up a database'), ('restore', 'Can restore a database'), ('copy', 'Can copy a database'), ('apply_triggers', 'Can apply triggers'), ('cancel', 'Can cancel an operation'), ('verify_backup', 'Can verify a backup')]},
+            name="operation",
+            options={
+                "default_permissions": ("view",),
+                "ordering": ["-created_at"],
+                "permissions": [
+                    ("back_up", "Can back up a database"),
+                    ("restore", "Can restore a database"),
+                    ("copy", "Can copy a database"),
+                    ("apply_triggers", "Can apply triggers"),
+                    ("cancel", "Can cancel an operation"),
+                    ("verify_backup", "Can verify a backup"),
+                ],
+            },
         ),
         migrations.AddField(
-            model_name='backup',
-            name='pinned',
+            model_name="backup",
+            name="pinned",
             field=models.BooleanField(default=False),
         ),
         migrations.AddField(
-            model_name='backup',
-            name='verified_how',
-            field=models.CharField(blank=True, choices=[('checksum', 'read whole, signature and checksum right'), ('full', 'restored aside and compared'), ('restored', 'restored')], max_length=10),
+            model_name="backup",
+            name="verified_how",
+            field=models.CharField(
+                blank=True,
+                choices=[
+                    ("checksum", "read whole, signature and checksum right"),
+                    ("full", "restored aside and compared"),
+                    ("restored", "restored"),
+                ],
+                max_length=10,
+            ),
         ),
         migrations.AlterField(
-            model_name='operation',
-            name='kind',
-            field=models.CharField(choices=[('backup', 'Back up'), ('restore', 'Restore'), ('copy', 'Copy'), ('undo', 'Undo'), ('triggers', 'Apply triggers'), ('init', 'Initialise'), ('verify', 'Verify'), ('prune', 'Prune')], max_length=20),
+            model_name="operation",
+            name="kind",
+            field=models.CharField(
+                choices=[
+                    ("backup", "Back up"),
+                    ("restore", "Restore"),
+                    ("copy", "Copy"),
+                    ("undo", "Undo"),
+                    ("triggers", "Apply triggers"),
+                    ("init", "Initialise"),
+                    ("verify", "Verify"),
+                    ("prune", "Prune"),
+                ],
+                max_length=20,
+            ),
         ),
     ]

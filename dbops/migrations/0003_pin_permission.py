@@ -4,14 +4,17 @@ from django.db import migrations
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('dbops', '0002_verification_and_pins'),
+        ("dbops", "0002_verification_and_pins"),
     ]
 
     operations = [
         migrations.AlterModelOptions(
-            name='backup',
-            options={'default_permissions': ('view',), 'ordering': ['-created_at'], 'permissions': [('pin_backup', 'Can pin a backup')]},
+            name="backup",
+            options={
+                "default_permissions": ("view",),
+                "ordering": ["-created_at"],
+                "permissions": [("pin_backup", "Can pin a backup")],
+            },
         ),
     ]

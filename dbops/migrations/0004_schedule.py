@@ -6,32 +6,55 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('dbops', '0003_pin_permission'),
+        ("dbops", "0003_pin_permission"),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='Schedule',
+            name="Schedule",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('kind', models.CharField(choices=[('backup', 'Back up'), ('copy', 'Copy'), ('verify', 'Verify'), ('prune', 'Prune')], max_length=20)),
-                ('cron', models.CharField(max_length=100)),
-                ('source', models.CharField(blank=True, max_length=10)),
-                ('target', models.CharField(blank=True, max_length=10)),
-                ('options', models.JSONField(default=dict)),
-                ('confirmed', models.CharField(blank=True, max_length=10)),
-                ('created_by', models.CharField(max_length=150)),
-                ('created_at', models.DateTimeField(default=django.utils.timezone.now)),
-                ('next_due_at', models.DateTimeField(db_index=True)),
-                ('last_run_at', models.DateTimeField(null=True)),
-                ('last_error', models.TextField(blank=True)),
-                ('last_operation', models.ForeignKey(null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to='dbops.operation')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                (
+                    "kind",
+                    models.CharField(
+                        choices=[
+                            ("backup", "Back up"),
+                            ("copy", "Copy"),
+                            ("verify", "Verify"),
+                            ("prune", "Prune"),
+                        ],
+                        max_length=20,
+                    ),
+                ),
+                ("cron", models.CharField(max_length=100)),
+                ("source", models.CharField(blank=True, max_length=10)),
+                ("target", models.CharField(blank=True, max_length=10)),
+                ("options", models.JSONField(default=dict)),
+                ("confirmed", models.CharField(blank=True, max_length=10)),
+                ("created_by", models.CharField(max_length=150)),
+                ("created_at", models.DateTimeField(default=django.utils.timezone.now)),
+                ("next_due_at", models.DateTimeField(db_index=True)),
+                ("last_run_at", models.DateTimeField(null=True)),
+                ("last_error", models.TextField(blank=True)),
+                (
+                    "last_operation",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="+",
+                        to="dbops.operation",
+                    ),
+                ),
             ],
             options={
-                'ordering': ['pk'],
-                'default_permissions': ('view',),
+                "ordering": ["pk"],
+                "default_permissions": ("view",),
             },
         ),
     ]

@@ -30,6 +30,7 @@ from dbops.postgres.fingerprint import Fingerprint, standing_still, take_fingerp
 from dbops.postgres.params import ConnectionParams
 from dbops.postgres.process import Child
 from dbops.postgres.snapshot import Snapshot, exported_snapshot
+from dbops.postgres.stamp import read_unmasked
 from dbops.postgres.tools import find_tool, tool_version
 
 
@@ -232,6 +233,7 @@ def _look(
             "extensions": catalog.extension_versions(connection),
             "privileged": roles.privileged_objects(connection),
             "largest_tables": catalog.largest_tables(connection),
+            "unmasked": read_unmasked(connection),
         },
     )
 
