@@ -9,6 +9,8 @@ from typing import Any
 from dbops.management.operation_command import add_jobs_argument
 from dbops.operations.copy_plan import STRATEGIES, VERIFICATIONS
 
+_DEFAULTS = ("full", "auto", "counts")
+
 
 def add_copy_arguments(parser: ArgumentParser) -> None:
     """Everything but source and target."""
@@ -63,8 +65,9 @@ def add_copy_arguments(parser: ArgumentParser) -> None:
 
 
 def copy_options(options: Mapping[str, Any]) -> dict[str, Any]:
-    """The operation's own options, as they are recorded, from the parsed command line."""
-    return {
+    """The operation's own options, as they are recorded, from the parsed command line; those left
+    alone are left out."""
+    found = {
         "part": "schema" if options["schema_only"] else "data" if options["data_only"] else "full",
         "mask": options["mask"],
         "unmasked": options["no_mask"],
@@ -76,3 +79,4 @@ def copy_options(options: Mapping[str, Any]) -> dict[str, Any]:
         "disconnect_source": options["disconnect_source"],
         "jobs": options["jobs"],
     }
+    return {name: value for name, value in found.items() if value and value not in _DEFAULTS}

@@ -77,7 +77,7 @@ class MaskPlan:
         """Raises MaskingError with every problem, where there is one."""
         if self.problems:
             raise MaskingError(
-                f"The masking rules do not do yet: {' '.join(self.problems)}",
+                f"The masking rules are not enough yet: {' '.join(self.problems)}",
                 hint="python manage.py masking --missing",
                 result={"problems": list(self.problems)},
             )
@@ -137,6 +137,9 @@ class _Planner:
     used: dict[str, dict[str, Rule]] = field(default_factory=dict)
     """Rules in force, by root: those of columns that exist and are not generated."""
     left_out: set[str] = field(default_factory=set)
+    """Tables of which no row leaves, by root."""
+    staying_roots: set[str] = field(default_factory=set)
+    """Those of them that somebody else decided about."""
     missing: list[Uncovered] = field(default_factory=list)
     decisions: list[Decision] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -150,10 +153,9 @@ class _Planner:
             for table in self.tables.values()
             if table.holds_rows and table.label not in self.staying
         }
-        self.left_out = {
-            table.label
-            for table in roots
-            if table.label not in leaving or self.rules.leaves_out(table.label)
+        self.staying_roots = {table.label for table in roots} - leaving
+        self.left_out = self.staying_roots | {
+            table.label for table in roots if self.rules.leaves_out(table.label)
         }
         vectors: list[tuple[Table, Column]] = []
         for table in roots:
@@ -294,6 +296,8 @@ class _Planner:
                 f"{parent.root}.{', '.join(key.parent_columns)}"]  # fmt: skip
         if any(self._becomes_null(table, name) for name in key.columns):
             return
+        if parent.root in self.staying_roots:
+            return  # what stands there instead is known to the copy alone
         if parent.root in self.left_out:
             self.problems.append(
                 f"{ends[0]} refers to {parent.root}, whose rows are left out: leave out those of "

@@ -44,7 +44,7 @@ class Command(DbopsCommand):
         if options["dry_run"]:
             self._plan(source, target, wishes)
             return
-        question = _QUESTIONS[wishes["part"]].format(source=source, target=target)
+        question = _QUESTIONS[wishes.get("part", "full")].format(source=source, target=target)
         self.confirm(question, Operation.Kind.COPY, target, options)
         outcome = self.run_operation(
             Operation.Kind.COPY, options, source=source, target=target, wishes=wishes
