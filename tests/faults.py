@@ -130,15 +130,24 @@ def assert_nothing_left(installation: Installation) -> None:
     assert [name for name in installation.scratch() if "incoming" in name] == []
     assert unsealed(installation) == []
     assert tools_left(installation) == []
-    with session(installation.server.superuser) as control:
-        locks = fetch_value(
-            control,
-            """SELECT count(*) FROM pg_locks l JOIN pg_stat_activity a USING (pid)
-                WHERE l.locktype = 'advisory' AND a.application_name LIKE 'skinspire operation %%'
-                  AND l.objid::bigint = %s::bigint & 4294967295""",
-            [_key(installation.databases["test"].database)],
+    for server in {installation.server, *installation.moved.values()}:
+        assert locks_held(installation, server) == 0
+
+
+def locks_held(installation: Installation, server: Server) -> int:
+    """How many operations hold databases of this installation."""
+    keys = [_key(params.database) for params in installation.databases.values()]
+    with session(server.superuser) as control:
+        return int(
+            fetch_value(
+                control,
+                """SELECT count(*) FROM pg_locks l JOIN pg_stat_activity a USING (pid)
+                    WHERE l.locktype = 'advisory'
+                      AND a.application_name LIKE 'skinspire operation %%' AND l.objid::bigint IN (
+                          SELECT key & 4294967295 FROM unnest(%s::bigint[]) key)""",
+                [keys],
+            )
         )
-    assert locks == 0
 
 
 def assert_failed(
@@ -202,7 +211,7 @@ def tools_left(installation: Installation) -> list[int]:
     tag = installation.databases["test"].database.partition("_")[2].encode()
     found = []
     for process in psutil.process_iter(["pid", "name"]):
-        if process.info["name"] in ("pg_dump", "pg_restore"):
+        if process.info["name"] in ("pg_dump", "pg_restore", "psql"):
             with suppress(OSError):
                 files = [Path(f"/proc/{process.pid}/{it}") for it in ("cmdline", "environ")]
                 if any(tag in file.read_bytes() for file in files):
@@ -246,17 +255,18 @@ def kill(process: subprocess.Popen[str], installation: Installation) -> None:
     process.communicate()
     assert process.returncode == -signal.SIGKILL
     tag = installation.databases["test"].database.partition("_")[2]
-    with session(installation.server.superuser) as control:
-        wait_for(
-            lambda: (
-                not fetch_value(
-                    control,
-                    """SELECT count(*) FROM pg_stat_activity
-                    WHERE pid <> pg_backend_pid() AND (datname ~ %s OR query ~ %s)""",
-                    [f"_{tag}(__|$)", tag],
+    for server in {installation.server, *installation.moved.values()}:
+        with session(server.superuser) as control:
+            wait_for(
+                lambda control=control: (  # type: ignore[misc]
+                    not fetch_value(
+                        control,
+                        """SELECT count(*) FROM pg_stat_activity
+                        WHERE pid <> pg_backend_pid() AND (datname ~ %s OR query ~ %s)""",
+                        [f"_{tag}(__|$)", tag],
+                    )
                 )
             )
-        )
     wait_for(lambda: not tools_left(installation))
 
 
@@ -320,18 +330,61 @@ def read_only(directory: Path) -> Iterator[None]:
 
 
 @contextmanager
-def own_server() -> Iterator[Server]:
+def own_server(**settings: str) -> Iterator[Server]:
     """A server that can be stopped, killed and filled, since nobody else is on it."""
     shared = servers.server(18)
     assert shared is not None
     home = servers.test_root() / f"own-{os.getpid()}-{time.monotonic_ns()}"
-    embedded = EmbeddedServer(home, binaries=shared.embedded._bin(), settings=servers.FAST)
+    every = {**servers.FAST, **settings}
+    embedded = EmbeddedServer(home, binaries=shared.embedded._bin(), settings=every)
     embedded.start()
     try:
         yield Server(18, embedded)
     finally:
         embedded.stop()
         shutil.rmtree(home, ignore_errors=True)
+
+
+@contextmanager
+def small_disk(server: Server) -> Iterator[Callable[[int], None]]:
+    """Databases on a disk of their own, and a function that leaves so many bytes free on it; where
+    nothing can be mounted, one that limits the size of the server's files."""
+    base, aside = server.embedded.data / "base", server.embedded.data / "base.aside"
+    server.embedded.stop()
+    base.rename(aside)
+    base.mkdir()
+    facts = aside.stat()
+    options = f"size=1g,mode=0700,uid={facts.st_uid},gid={facts.st_gid}"
+    if not mounted(base, "-t", "tmpfs", "-o", options, "none"):
+        base.rmdir()
+        aside.rename(base)
+        server.embedded.start()
+        yield lambda free: _restart_with_limit(server, free)
+        return
+
+    def leave(free: int) -> None:
+        disk = os.statvfs(base)
+        used = (disk.f_blocks - disk.f_bfree) * disk.f_frsize
+        subprocess.run(["mount", "-o", f"remount,size={used + free}", str(base)], check=True)
+
+    with unmounting(base):
+        subprocess.run(["cp", "-a", f"{aside}/.", str(base)], check=True)
+        server.embedded.start()
+        try:
+            yield leave
+        finally:
+            server.embedded.stop()
+
+
+def _restart_with_limit(server: Server, size: int) -> None:
+    """Every process of the server inherits ours."""
+    server.embedded.stop()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        server.embedded.start()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def postmaster(server: Server) -> psutil.Process:

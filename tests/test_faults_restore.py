@@ -5,12 +5,9 @@ test_restore.py."""
 from __future__ import annotations
 
 import gzip
-import os
 import re
-import resource
 import subprocess
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -29,16 +26,14 @@ from tests.faults import (
     kill,
     kill_postmaster,
     make_noise,
-    mounted,
     own_server,
     prepare,
     read_only,
+    small_disk,
     state,
-    unmounting,
     wait_for_step,
 )
 from tests.installation import Installation
-from tests.servers import Server
 
 RESTORE = ["dbrestore", "-d", "test", "--noinput"]
 
@@ -321,53 +316,11 @@ def test_the_postmaster_is_killed_in_each_phase(own: Installation) -> None:
         assert own.hashes("test") == restored, phase
 
 
-@contextmanager
-def _small_disk(server: Server) -> Iterator[Callable[[int], None]]:
-    """Databases on a disk of their own, and a function that leaves so many bytes free on it; where
-    nothing can be mounted, one that limits the size of the server's files."""
-    base, aside = server.embedded.data / "base", server.embedded.data / "base.aside"
-    server.embedded.stop()
-    base.rename(aside)
-    base.mkdir()
-    facts = aside.stat()
-    options = f"size=1g,mode=0700,uid={facts.st_uid},gid={facts.st_gid}"
-    if not mounted(base, "-t", "tmpfs", "-o", options, "none"):
-        base.rmdir()
-        aside.rename(base)
-        server.embedded.start()
-        yield lambda free: _restart_with_limit(server, free)
-        return
-
-    def leave(free: int) -> None:
-        disk = os.statvfs(base)
-        used = (disk.f_blocks - disk.f_bfree) * disk.f_frsize
-        subprocess.run(["mount", "-o", f"remount,size={used + free}", str(base)], check=True)
-
-    with unmounting(base):
-        subprocess.run(["cp", "-a", f"{aside}/.", str(base)], check=True)
-        server.embedded.start()
-        try:
-            yield leave
-        finally:
-            server.embedded.stop()
-
-
-def _restart_with_limit(server: Server, size: int) -> None:
-    """Every process of the server inherits ours."""
-    server.embedded.stop()
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        server.embedded.start()
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-
-
 def test_the_servers_disk_is_full(tmp_path: Path) -> None:
     """Fault 22: in the middle of the load; with room made, the next run succeeds."""
     with (
         own_server() as server,
-        _small_disk(server) as leave,
+        small_disk(server) as leave,
         Installation.create(server, tmp_path) as own,
     ):
         prepare(own)

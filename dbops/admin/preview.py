@@ -130,9 +130,7 @@ def _restore(wanted: Wanted, found: Preview) -> None:
     _look_at_server(wanted, manifest, endpoint)
     origin = backup.origin_for(wanted.target)
     if origin != wanted.target and policy.is_protected(origin):
-        found.warnings.append(
-            f"Personal data of {origin} arrives in {wanted.target} unmasked."
-        )
+        found.warnings.append(f"Personal data of {origin} arrives in {wanted.target} unmasked.")
     if tables:
         _tell_tables(tables, manifest, endpoint, found)
     else:

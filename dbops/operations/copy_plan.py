@@ -19,9 +19,10 @@ from dbops.operations.guards import (
 )
 from dbops.postgres import catalog, roles
 from dbops.postgres.catalog import matches
-from dbops.postgres.connection import Connection, session
+from dbops.postgres.connection import Connection, apply_settings, session
 from dbops.postgres.databases import MAINTENANCE, session_count
 from dbops.postgres.params import ConnectionParams
+from dbops.postgres.pump import READING
 from dbops.postgres.shapes import TableFacts, table_facts
 from dbops.postgres.stamp import read_unmasked
 
@@ -246,6 +247,7 @@ def came_unmasked(request: CopyRequest) -> str:
 def survey_copy(request: CopyRequest, plan: CopyPlan) -> CopySurvey:
     """What would travel, for a dry run. Raises what would stop the copy once it looks closer."""
     with session(request.source) as connection:
+        apply_settings(connection, READING)  # somebody waits for the answer, perhaps on a page
         tables = table_facts(connection)
         masks = masks_of(request, connection, tables)
     leaves = {name: facts for name, facts in tables.items() if not facts.partitioned}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import threading
 import time
 from contextlib import ExitStack, suppress
@@ -173,7 +174,7 @@ def _wait_for_both(sender: Child, receiver: Child, poll: Poll) -> None:
         # Whoever fails takes the other along: the sender's own reason comes first.
         deadline = time.monotonic() + 1
         with suppress(TimeoutError):
-            sender.wait(lambda: _raise_after(deadline))
+            sender.wait(lambda: _raise_after(deadline), allowed=(0, -signal.SIGPIPE))
         raise error
     sender.wait(poll)
 
