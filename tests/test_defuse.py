@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from typing import Any
 
 import pytest
 
-from tests.installation import Installation
+from tests.installation import REPOSITORY, Installation
 
 CLINIC = """
 CREATE TABLE public.patients AS SELECT g AS id FROM generate_series(1, 5) g;
@@ -107,3 +110,41 @@ def test_a_restored_backup_of_production_marks_where_it_went(clinic: Installatio
     clinic.result("dbrestore", "-d", "test", "-i", name, "--no-mask", "--noinput")
     error = clinic.refused("copy_db", "test", "dev", "--noinput")
     assert "unmasked data of prod" in error["message"]
+
+
+_TOKENS = """
+import django, json, sys; django.setup()
+from django.test import Client
+from accounts.models import User
+from django.conf import settings
+settings.ALLOWED_HOSTS = ["testserver"]
+client, refresh = Client(), sys.argv[1]
+def post(path, **body):
+    return client.post(path, json.dumps(body), content_type="application/json", secure=True)
+if not refresh:
+    User.objects.create_user("nora", password="a long password of hers")
+    refresh = post("/api/auth/token/", username="nora", password="a long password of hers").json()["refresh"]
+print(json.dumps([refresh, post("/api/auth/token/refresh/", refresh=refresh).status_code]))
+"""  # noqa: E501
+
+
+def _refresh(installation: Installation, environment: str, token: str) -> Any:
+    done = subprocess.run(
+        [sys.executable, "-c", _TOKENS, token], cwd=REPOSITORY, check=False,
+        capture_output=True, text=True,
+        env={**installation.environment, "SKINSPIRE_ENV": environment,
+             "DJANGO_SETTINGS_MODULE": "skinspire.settings"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_a_token_of_the_source_opens_nothing_in_the_target(installation18: Installation) -> None:
+    """One SECRET_KEY signs for both, and the account is there in both."""
+    installation18.result("init_db", "--env", "test")
+    token, answer = _refresh(installation18, "test", "")
+    assert answer == 200
+    installation18.result("copy_db", "test", "dev", "--noinput")
+    assert installation18.sql("dev", "SELECT count(*) FROM public.accounts_user") == 1
+    assert _refresh(installation18, "dev", token)[1] == 401
+    assert _refresh(installation18, "test", token)[1] == 200
