@@ -173,7 +173,10 @@ def _arriving(operation: Operation) -> Arriving:
     """What a restore does about a backup of another environment."""
     name = operation.options.get("name")
     if not name or is_earlier_backup(conf.backup_store(), name):
-        return Arriving()
+        return Arriving(
+            protected=tuple(settings.DBOPS_PROTECTED),
+            leave=bool(operation.options.get("unmasked")) and settings.DBOPS_ALLOW_UNMASKED,
+        )
     manifest = conf.backup_store().read_manifest(name)
     if manifest.environment == operation.target:
         return Arriving()
@@ -281,7 +284,7 @@ def copy_request(source: str, target: str, options: Mapping[str, Any]) -> CopyRe
         part=options.get("part", "full"),
         strategy=options.get("strategy", "auto"),
         masking=masking,
-        unmasked=bool(options.get("unmasked")),
+        unmasked=bool(options.get("unmasked")) and settings.DBOPS_ALLOW_UNMASKED,
         protected=is_protected(source),
         exclude=tuple(options.get("exclude", ())),
         preserve=tuple(options.get("preserve", ())),

@@ -271,6 +271,16 @@ def kill(process: subprocess.Popen[str], installation: Installation) -> None:
 
 
 @contextmanager
+def sequence_held(installation: Installation, name: str) -> Iterator[None]:
+    """While nobody can read a sequence of test's, which is locked after all tables."""
+    with session(installation.databases["test"]) as connection:
+        execute(connection, "BEGIN")
+        execute(connection, f"DROP SEQUENCE {name}")
+        yield
+        execute(connection, "ROLLBACK")
+
+
+@contextmanager
 def locked(installation: Installation) -> Iterator[None]:
     """Hold pg_dump: it waits for a table somebody has locked."""
     with session(installation.databases["test"]) as connection, connection.cursor() as cursor:

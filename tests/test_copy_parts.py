@@ -6,8 +6,15 @@ for.
 
 from __future__ import annotations
 
+import subprocess
+import time
+from pathlib import Path
+
 import pytest
 
+from dbops.postgres.connection import execute, fetch_value, session
+from dbops.postgres.stamp import write_stamp
+from dbops.postgres.tools import find_tool
 from tests.installation import Installation
 
 TEST = """
@@ -162,3 +169,136 @@ def test_a_dry_run_tells_everything_and_writes_nothing(two: Installation) -> Non
     text = two.run("copy_db", "test", "dev", "--dry-run").out
     assert "by template: one server" in text
     assert "Nothing was done." in text
+
+
+PARTS_OF_PROD = """
+CREATE TABLE public.audit (at int, who text) PARTITION BY RANGE (at);
+CREATE TABLE public.audit_1 PARTITION OF public.audit FOR VALUES FROM (0) TO (10)
+  PARTITION BY RANGE (at);
+CREATE TABLE public.audit_1a PARTITION OF public.audit_1 FOR VALUES FROM (0) TO (10);
+CREATE TABLE public.audit_2 PARTITION OF public.audit FOR VALUES FROM (10) TO (20);
+INSERT INTO public.audit VALUES (1, 'CANARY'), (11, 'CANARY');
+CREATE TABLE public.people (id int PRIMARY KEY, first text, last text,
+  whole text GENERATED ALWAYS AS (first || last) STORED);
+INSERT INTO public.people VALUES (1, 'CANARY', 'CANARY');
+"""
+PEOPLE_OF_DEV = "CREATE TABLE public.people (id int PRIMARY KEY, first text, last text, whole text)"
+HASHED = '["public.people"]\nfirst = "hash"\nlast = "hash"\n'
+
+
+@pytest.mark.parametrize(
+    ("rules", "audit", "options"),
+    [
+        ('["public.audit"]\nrows = "leave out"', "(at int, who text)", []),
+        ('["public.audit"]\nwho = "hash"', "(at int, who text) PARTITION BY RANGE (at); CREATE "
+         "TABLE public.audit_all PARTITION OF public.audit DEFAULT", []),
+        ('["public.audit"]\nwho = "hash"', "(at int, who text); CREATE TABLE public.audit_1 "
+         "(at int, who text)", []),
+        ('["public.audit"]\nwho = "keep"', "(at int, who text)", ["--exclude", "public.audit*"]),
+    ],
+)  # fmt: skip
+def test_masks_hold_where_tables_are_cut_differently(
+    installation18: Installation, rules: str, audit: str, options: list[str]
+) -> None:
+    file = installation18.home / "masking.toml"
+    file.write_text(rules + "\n" + HASHED)
+    installation18.variables["DBOPS_MASKING_FILE"] = str(file)
+    installation18.sql("prod", PARTS_OF_PROD)
+    installation18.sql("dev", f"CREATE TABLE public.audit {audit}; {PEOPLE_OF_DEV}")
+    for name in ("prod", "dev"):
+        with session(installation18.databases[name]) as connection:
+            write_stamp(connection, name)
+    installation18.result("copy_db", "prod", "dev", "--data-only", *options, "--noinput")
+    for table in ("audit", "people"):
+        text = installation18.sql("dev", f"SELECT string_agg(t::text, ' ') FROM public.{table} t")
+        assert "CANARY" not in str(text)
+    assert installation18.sql("dev", "SELECT length(first) FROM public.people") == 32
+    assert installation18.sql("dev", "SELECT whole IS NULL FROM public.people")
+
+
+def test_who_empties_a_table_while_the_copy_waits_is_waited_for(two: Installation) -> None:
+    for strategy in ("stream", "dump"):
+        with session(two.databases["test"]) as other:
+            execute(other, "BEGIN")
+            execute(other, "TRUNCATE public.only_test")
+            execute(other, "INSERT INTO public.only_test VALUES (8), (9)")
+            process = two.start("copy_db", "test", "dev", "--strategy", strategy, "--noinput")
+            with session(two.server.superuser) as watching:
+                deadline = time.monotonic() + 30
+                while not fetch_value(watching, WAITING, [two.databases["test"].database]):
+                    assert time.monotonic() < deadline
+                    time.sleep(0.02)
+            execute(other, "COMMIT")
+        assert process.wait(60) == 0
+        assert rows(two, "public.only_test", "id") == "8,9"
+        two.sql("test", "DELETE FROM public.only_test")
+
+
+WAITING = (
+    """SELECT count(*) FROM pg_stat_activity WHERE datname = %s AND wait_event_type = 'Lock'"""
+)
+
+
+def test_text_arrives_as_it_was_whatever_clients_are_told_to_speak(two: Installation) -> None:
+    two.sql("test", "CREATE TABLE public.words AS SELECT g AS id, repeat('äö€', 40) AS word "
+                    "FROM generate_series(1, 40000) g")  # fmt: skip
+    name = two.databases["test"].database
+    two.sql("test", f"ALTER DATABASE {name} SET client_encoding = 'LATIN9'")
+    two.result(
+        "copy_db", "test", "dev", "--strategy", "stream", "--verify", "checksum", "--noinput"
+    )
+    assert two.sql("dev", "SELECT left(word, 3) FROM public.words LIMIT 1") == "äö€"
+
+
+def test_preserving_what_cannot_be_is_refused(two: Installation) -> None:
+    before = two.hashes("dev")
+    for pattern, said in (("only_dev", "has no table public.only_dev"), ("typo_*", "matches no")):
+        error = two.refused("copy_db", "test", "dev", "--preserve", pattern, "--noinput")
+        assert said in error["message"]
+    error = two.refused("copy_db", "test", "dev", "--exclude", "typo", "--noinput")
+    assert "matches no table" in error["message"]
+    assert two.hashes("dev") == before
+
+
+def test_children_of_inheritance_are_no_misfits(two: Installation) -> None:
+    for name, key in (("test", "PRIMARY KEY"), ("dev", "")):
+        two.sql(name, f"CREATE TABLE public.par (id int {key}); CREATE TABLE public.chi () "
+                      "INHERITS (public.par)")  # fmt: skip
+    two.sql("dev", "INSERT INTO public.par VALUES (1); INSERT INTO public.chi VALUES (1), (1)")
+    copied = two.result("copy_db", "test", "dev", "--schema-only", "--noinput")
+    assert copied["left_out"] == {}
+    assert two.sql("dev", "SELECT count(*) FROM public.par") == 3
+
+
+def test_preserving_a_table_leaves_the_other_sequences_to_the_source(two: Installation) -> None:
+    two.sql("test", "CREATE SEQUENCE public.invoice_no")
+    two.sql("test", "SELECT setval('public.invoice_no', 500)")
+    two.sql("dev", "CREATE SEQUENCE public.invoice_no")
+    two.result("copy_db", "test", "dev", "--preserve", "owners", "--drop-misfits", "--noinput")
+    assert two.sql("dev", "SELECT nextval('public.invoice_no')") == 501
+
+
+def test_a_misfit_is_told_without_its_value(two: Installation) -> None:
+    two.sql("dev", "INSERT INTO public.pets (kind) VALUES ('CANARY')")
+    answer = two.run("copy_db", "test", "dev", "--schema-only", "--noinput", code=1)
+    assert "1 of public.pets" in answer.err
+    assert "CANARY" not in answer.err + (two.home / "journal.jsonl").read_text()
+
+
+def test_a_dump_of_production_made_by_pg_dump_is_productions(
+    two: Installation, tmp_path: Path
+) -> None:
+    two.result("init_db", "--env", "prod", "--confirm", "prod")
+    prod, file = two.databases["prod"], tmp_path / "innocent.dump"
+    tool = find_tool("pg_dump", two.server.major)
+    subprocess.run(
+        [tool, "-Fc", "-f", file, "-d", prod.dbname_argument], check=True,
+        env={**prod.libpq_environment(), "PGPASSWORD": prod.password},
+    )  # fmt: skip
+    before = two.hashes("dev")
+    for way in ([], ["--in-place"]):
+        error = two.refused("dbrestore", "-d", "dev", "-I", str(file), *way, "--noinput")
+        assert "unmasked data of prod" in error["message"]
+    assert two.hashes("dev") == before
+    two.result("dbrestore", "-d", "dev", "-I", str(file), "--no-mask", "--noinput")
+    assert "prod" in two.refused("copy_db", "dev", "test", "--noinput")["message"]

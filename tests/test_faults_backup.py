@@ -26,12 +26,12 @@ from tests.faults import (
     ended,
     file_size_limit,
     kill,
-    locked,
     make_noise,
     own_server,
     partial_size,
     prepare,
     read_only,
+    sequence_held,
     state,
     stop_immediately,
     tools_of,
@@ -66,8 +66,9 @@ def test_the_disk_fails_at_fsync(prepared: Installation, what: str) -> None:
     known to be on the disk is no backup."""
     if shutil.which("strace") is None:
         skip_or_fail("strace is not installed")
+    prepared.sql("test", "CREATE SEQUENCE public.gate")
     before, names = state(prepared), catalogued(prepared)
-    with locked(prepared):
+    with sequence_held(prepared, "public.gate"):  # pg_dump waits for it, having begun
         process = prepared.start(*BACKUP)
         (partial,) = _partial_file(prepared)
         path = partial if what == "archive" else partial.parent

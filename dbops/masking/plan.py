@@ -59,10 +59,10 @@ class MaskPlan:
     """What a masked copy does instead of copying a table as it is."""
 
     columns: Mapping[str, Mapping[str, str]]
-    """{"schema.table": {column: SQL expression}}, of tables with rows of their own and of columns
-    that are changed."""
+    """{"schema.table": {column: SQL expression}}, of columns that are changed; of every table whose
+    rows may leave, partitioned ones included: a table that is not here was not looked at."""
     emptied: frozenset[str]
-    """Tables whose rows stay behind."""
+    """Tables whose rows stay behind, partitioned ones included."""
     large_objects: bool
     """Whether large objects are copied."""
     notes: tuple[str, ...]
@@ -99,7 +99,7 @@ def plan_masks(connection: Connection, rules: Rules, staying: Collection[str] = 
     planner.examine()
     problems = planner.problems
     if not problems:  # one that is known already would be found again, less clearly
-        problems = probe_rows(connection, planner.tables, planner.compiled_by_table())
+        problems = probe_rows(connection, planner.tables, planner.changed())
     objects = 0 if rules.keep_large_objects else large_object_count(connection)
     if objects:
         planner.notes.append(f"{objects} large objects stay behind ([large_objects] keep = false).")
@@ -109,9 +109,7 @@ def plan_masks(connection: Connection, rules: Rules, staying: Collection[str] = 
     return MaskPlan(
         columns=planner.compiled_by_table(),
         emptied=frozenset(
-            table.label
-            for table in planner.tables.values()
-            if table.holds_rows and table.root in planner.left_out
+            table.label for table in planner.tables.values() if table.root in planner.left_out
         ),
         large_objects=rules.keep_large_objects,
         notes=tuple(planner.notes),
@@ -208,7 +206,9 @@ class _Planner:
         compiled = self.compiled[table.label]
         vector = table.search_vectors.get(column.name)
         made = vector and search_vector(
-            vector, lambda name: compiled.get(name, quoted(name)), list(table.columns)
+            vector,
+            lambda name: compiled.get(name, quoted(name)),
+            [name for name, it in table.columns.items() if not it.generated],
         )
         where = f"{table.label}.{column.name}"
         if made:
@@ -324,11 +324,19 @@ class _Planner:
         return (made, str(min(column.length or _LONGEST_VALUE, _LONGEST_VALUE)))
 
     def compiled_by_table(self) -> dict[str, dict[str, str]]:
-        """For each table that holds rows; a partition's columns are its root's."""
+        """For each table whose rows may leave; a partition's columns are its root's."""
         return {
             table.label: self.compiled[table.root]
             for table in self.tables.values()
-            if table.holds_rows and table.root not in self.left_out and self.compiled[table.root]
+            if table.root not in self.left_out
+        }
+
+    def changed(self) -> dict[str, dict[str, str]]:
+        """Those that hold rows and of which something is masked."""
+        return {
+            name: columns
+            for name, columns in self.compiled_by_table().items()
+            if columns and self.tables[name].holds_rows
         }
 
 

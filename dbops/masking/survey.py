@@ -67,7 +67,8 @@ SELECT k.conrelid, k.conname, k.contype, k.conkey, k.confrelid, k.confkey,
        pg_get_expr(k.conbin, k.conrelid)
   FROM pg_constraint k JOIN pg_class c ON c.oid = k.conrelid
   JOIN pg_namespace n ON n.oid = c.relnamespace
- WHERE k.contype IN ('c', 'f') AND k.conparentid = 0 AND k.convalidated
+ WHERE k.contype IN ('c', 'f') AND k.conparentid = 0
+   AND (k.convalidated OR k.contype = 'f')
    AND (k.conislocal OR NOT c.relispartition)
    AND {USER_SCHEMA} ORDER BY 1, 2"""
 _PARTITION_KEYS = """

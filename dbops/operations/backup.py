@@ -24,12 +24,13 @@ from dbops.operations.guards import (
     mebibytes,
     require_existing,
 )
+from dbops.operations.holding import held_snapshot
 from dbops.postgres import archive, catalog, roles
 from dbops.postgres.connection import session
 from dbops.postgres.fingerprint import Fingerprint, standing_still, take_fingerprint
 from dbops.postgres.params import ConnectionParams
 from dbops.postgres.process import Child
-from dbops.postgres.snapshot import Snapshot, exported_snapshot
+from dbops.postgres.snapshot import Snapshot
 from dbops.postgres.stamp import read_unmasked
 from dbops.postgres.tools import find_tool, tool_version
 
@@ -92,7 +93,8 @@ def backup_database(request: BackupRequest, context: OperationContext) -> Backup
     _require_space(request)
     pg_dump = find_tool("pg_dump", endpoint.server.major, request.pg_bin)
     meter = Meter()
-    with exported_snapshot(request.database, application=context.application) as snapshot:
+    with held_snapshot(request.database, request.environment, context) as held:
+        snapshot = held.snapshot
         dumped = _dump(request, context, pg_dump, snapshot, endpoint, name, meter)
         fingerprint = dumped.fingerprint
         if fingerprint.sequences is not None:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 
 from dbops.exceptions import ProofError, StatementError
 from dbops.operations.context import OperationContext
 from dbops.operations.copy_plan import CopyPlan, CopyRequest, came_unmasked, plan_copy
-from dbops.operations.copy_stream import Built, build_by_stream, hold_tables
+from dbops.operations.copy_stream import Built, build_by_stream
 from dbops.operations.defuse import defuse
 from dbops.operations.guards import require_available, require_existing
+from dbops.operations.holding import held_snapshot, written_by_nobody
 from dbops.operations.replacement import (
     Replacement,
     building,
@@ -25,7 +27,6 @@ from dbops.postgres.databases import copy_files, database_facts, drop_database
 from dbops.postgres.fingerprint import Fingerprint, standing_still, take_fingerprint
 from dbops.postgres.params import ConnectionParams
 from dbops.postgres.process import Child
-from dbops.postgres.snapshot import exported_snapshot
 from dbops.postgres.stamp import write_stamp
 from dbops.postgres.swap import clear_sessions
 from dbops.postgres.tools import find_tool
@@ -66,7 +67,7 @@ def copy_database(request: CopyRequest, context: OperationContext) -> CopyResult
     context.step("preflight")
     plan = plan_copy(request)
     context.log(f"Strategy {plan.strategy}: {plan.reason}")
-    with building(plan.target, context) as replacement:
+    with _kept_still(request, context), building(plan.target, context) as replacement:
         strategy, built = _build(request, plan, replacement, context)
         installed, defused = _finish(request, replacement, context)
         size = _size(replacement)
@@ -86,6 +87,14 @@ def copy_database(request: CopyRequest, context: OperationContext) -> CopyResult
         defused=defused,
         left_out=built.left_out,
     )
+
+
+def _kept_still(request: CopyRequest, context: OperationContext) -> AbstractContextManager[None]:
+    """What of the target is to stay, nobody writes meanwhile: it would be lost with the swap."""
+    patterns = ("*",) if request.part == "schema" else request.preserve
+    if not patterns:
+        return nullcontext()
+    return written_by_nobody(request.target, request.target_environment, patterns, context)
 
 
 def _build(
@@ -190,9 +199,9 @@ def _copy_by_dump(
 ) -> Built:
     context.step("create")
     replacement.create_empty()
-    with exported_snapshot(request.source, application=context.application) as snapshot:
+    with held_snapshot(request.source, request.source_environment, context) as held:
+        snapshot = held.snapshot
         look = snapshot.connection
-        hold_tables(look, request.source, request.source_environment)
         expected = take_fingerprint(
             look, context.check_cancelled, checksums=request.verify == "checksum"
         )

@@ -18,12 +18,11 @@ from dbops.operations.guards import (
     require_not_newer,
 )
 from dbops.postgres import catalog, roles
-from dbops.postgres.catalog import matches
 from dbops.postgres.connection import Connection, apply_settings, session
 from dbops.postgres.databases import MAINTENANCE, session_count
 from dbops.postgres.params import ConnectionParams
 from dbops.postgres.pump import READING
-from dbops.postgres.shapes import TableFacts, table_facts
+from dbops.postgres.shapes import TableFacts, named, table_facts
 from dbops.postgres.stamp import read_unmasked
 
 STRATEGIES = ("auto", "template", "stream", "dump")
@@ -199,12 +198,14 @@ def _choose_strategy(
         return request.strategy, "as asked"
     if not request.is_plain:
         return "stream", _why_not_plain(request)
-    if one_server and not busy and _may_clone(source):
+    if one_server and not busy and _may_clone(source) and _alike(source, target):
         return "template", f"one server, and nobody is on {source.params.database}"
     why = (
         "two servers" if not one_server
         else f"{busy} session(s) on {source.params.database}" if busy
         else f"{source.params.database} belongs to another role"
+        if not _may_clone(source)
+        else "the target keeps its own encoding and locale"
     )  # fmt: skip
     if require_existing(source).size < SMALL:
         return "dump", f"{why}, and it is small"
@@ -223,6 +224,18 @@ def _why_not_plain(request: CopyRequest) -> str:
     return "not every table's rows are copied"
 
 
+def _alike(source: Endpoint, target: Endpoint) -> bool:
+    """Whether a copy of the files would have the target's encoding and locale."""
+    if source.database is None or target.database is None:
+        return True
+    ours, theirs = source.database.row, target.database.row
+    return all(
+        ours.get(key) == theirs.get(key)
+        for key in ("encoding", "datcollate", "datctype", "datlocprovider", "datlocale",
+                    "daticulocale")
+    )  # fmt: skip
+
+
 def _may_clone(source: Endpoint) -> bool:
     if source.server.superuser or source.database is None:
         return source.server.superuser
@@ -232,7 +245,7 @@ def _may_clone(source: Endpoint) -> bool:
 
 def came_unmasked(request: CopyRequest) -> str:
     """The protected environment whose rows the copy holds as they were; "" for none."""
-    giving = [request.target] if request.part == "schema" or request.preserve else []
+    giving = [request.target] if request.part != "full" or request.preserve else []
     if request.part != "schema" and request.masking is None:
         if request.protected:
             return request.source_environment
@@ -251,9 +264,10 @@ def survey_copy(request: CopyRequest, plan: CopyPlan) -> CopySurvey:
         tables = table_facts(connection)
         masks = masks_of(request, connection, tables)
     leaves = {name: facts for name, facts in tables.items() if not facts.partitioned}
-    emptied = [name for name in leaves if matches(name, request.exclude)]
-    preserved = [name for name in leaves if matches(name, request.preserve)]
-    emptied += sorted((masks.emptied if masks else frozenset()) - {*emptied, *preserved})
+    preserved = [it.table for it in named(leaves.values(), request.preserve)]
+    emptied = [it.table for it in named(leaves.values(), request.exclude)]
+    emptied += [name for name in leaves if masks and name in masks.emptied]
+    emptied = sorted(set(emptied) - set(preserved))
     if request.part == "schema":
         with session(request.target) as connection:
             leaves = {
@@ -265,8 +279,12 @@ def survey_copy(request: CopyRequest, plan: CopyPlan) -> CopySurvey:
         tables=len(leaves),
         rows=sum(facts.estimated_rows for facts in travelling),
         bytes=sum(facts.bytes for facts in travelling),
-        masks={name: tuple(columns[name]) for name in sorted(columns) if name not in preserved},
-        emptied=tuple(sorted(emptied)),
+        masks={
+            name: tuple(columns[name])
+            for name in sorted(columns)
+            if columns[name] and name in leaves and name not in {*preserved, *emptied}
+        },
+        emptied=tuple(emptied),
         preserved=tuple(sorted(preserved)),
         notes=masks.notes if masks else (),
     )
@@ -283,7 +301,11 @@ def masks_of(
     if request.masking is None or request.part == "schema":
         return None
     patterns = (*request.exclude, *request.preserve, *request.defuse)
-    staying = [name for name in tables if matches(name, patterns)]
+    staying = [
+        it.table
+        for it in named(tables.values(), patterns)
+        if it.table.split(".", 1)[1] != FOLLOWS_THE_SCHEMA
+    ]
     masks = plan_masks(source, request.masking.rules, staying)
     masks.require_complete()
     return masks

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from dbops.exceptions import PreflightError
+from dbops.exceptions import MaskingError, PreflightError
 from dbops.masking.plan import MaskPlan
 from dbops.operations.context import OperationContext
 from dbops.operations.copy_plan import FOLLOWS_THE_SCHEMA, CopyRequest
 from dbops.postgres.catalog import matches, quoted, quoted_name
 from dbops.postgres.connection import Connection, fetch_value
-from dbops.postgres.shapes import Shape, TableFacts
+from dbops.postgres.shapes import Shape, TableFacts, named
 from dbops.postgres.stream import Origin, Parcel
 
 
@@ -59,52 +59,90 @@ def plan_routes(
     Raises:
         PreflightError: rows that are to be kept have no value for a column that needs one.
     """
+    _require_known(request, ends)
     found: list[Route] = []
     for table in ends.defining.tables.values():
         if table.partitioned != _travels_by_root(table.root, request, ends) and (
             table.partitioned or table.root != table.table
         ):
             continue  # its partitions travel, or it travels with the whole
-        giver = _giver(table.table, request, ends)
+        giver = _giver(table, request, ends)
         theirs = giver.tables.get(table.table) if giver else None
         masked = masks if giver is ends.source else None
         if giver is None or theirs is None or (masked and table.table in masked.emptied):
             found.append(Route(table.table, None, None))
             continue
-        mask = _mask(masked, table.table, giver) if masked else {}
+        mask = _mask(masked, theirs) if masked else None
         found.append(_route(table, theirs, giver, ends.defining, mask, context))
     _tell_what_is_lost(request, ends, context)
     return found
 
 
-def _giver(table: str, request: CopyRequest, ends: Ends) -> End | None:
+def _require_known(request: CopyRequest, ends: Ends) -> None:
+    """Refuse a pattern that means nothing here: whoever wrote it meant something."""
+    there = ends.defining.tables
+    for pattern in request.preserve:
+        kept = [] if ends.target is None else named(ends.target.tables.values(), (pattern,))
+        lost = [it.table for it in kept if it.table not in there and it.root not in there]
+        if lost:
+            raise PreflightError(
+                f"--preserve {pattern}: the schema of {ends.defining.environment} has no table "
+                f"{', '.join(lost[:3])}, so its rows have no place there.",
+                hint="--data-only keeps the schema, too.",
+            )
+    for option, patterns in (("preserve", request.preserve), ("exclude", request.exclude)):
+        for pattern in patterns:
+            if not named(there.values(), (pattern,)):
+                raise PreflightError(
+                    f"--{option} {pattern} matches no table of {ends.defining.environment}.",
+                    hint="A pattern without a dot means tables of any schema: 'audit_*'",
+                )
+
+
+def _giver(table: TableFacts, request: CopyRequest, ends: Ends) -> End | None:
     """Whose rows a table takes."""
-    if table.split(".", 1)[1] == FOLLOWS_THE_SCHEMA:
+    if table.table.split(".", 1)[1] == FOLLOWS_THE_SCHEMA:
         return ends.defining
-    if matches(table, request.preserve):
+    if named([table], request.preserve):
         return ends.target
-    if matches(table, request.exclude):
+    if named([table], request.exclude):
         return None
     if request.part == "schema":
         return ends.target
     # A table the source does not know keeps its rows.
-    known = request.part != "data" or table in ends.source.tables
+    known = request.part != "data" or table.table in ends.source.tables
     return ends.source if known else ends.target
 
 
 def _travels_by_root(root: str, request: CopyRequest, ends: Ends) -> bool:
     """Rows go to a partitioned table as a whole where its parts are not the giver's: it knows to
     which of its parts each belongs."""
-    giver = _giver(root, request, ends)
+    giver = _giver(ends.defining.tables[root], request, ends)
     if giver is None or giver is ends.defining:
         return False
-    return _tree(root, giver) != _tree(root, ends.defining)
+    if _tree(root, giver) == _tree(root, ends.defining):
+        return False
+    patterns = (*request.preserve, *request.exclude)
+    parts = [it for end in ends.all for it in end.tables.values() if it.root == root != it.table]
+    single = [it.table for it in parts if matches(it.table, patterns)]
+    if single and not matches(root, patterns):
+        raise PreflightError(
+            f"{single[0]} cannot be chosen alone: {root} has other partitions in "
+            f"{giver.environment} than in {ends.defining.environment}.",
+            hint=f"Choose the whole of it: {root}",
+        )
+    return True
 
 
-def _mask(masks: MaskPlan, table: str, giver: End) -> Mapping[str, str]:
-    """The masks of a table; of a partitioned one, those of its partitions, whose rule it is."""
-    names = [table, *(name for name, it in giver.tables.items() if it.root == table)]
-    return next((masks.columns[name] for name in names if name in masks.columns), {})
+def _mask(masks: MaskPlan, table: TableFacts) -> Mapping[str, str]:
+    """The masks of a table of the source. Raises MaskingError where the rules were not asked: what
+    nobody looked at does not leave."""
+    if table.table not in masks.columns:
+        raise MaskingError(
+            f"{table.table} is not covered by the masking plan; nothing of it leaves.",
+            hint="python manage.py masking --missing",
+        )
+    return masks.columns[table.table]
 
 
 def _tree(root: str, end: End) -> dict[str, Shape]:
@@ -119,10 +157,12 @@ def _route(
     theirs: TableFacts,
     giver: End,
     defining: End,
-    mask: Mapping[str, str],
+    mask: Mapping[str, str] | None,
     context: OperationContext,
 ) -> Route:
     there = {column.name for column in theirs.shape.columns}
+    if mask is not None:  # no rule covers what the source computes: the target computes it, or none
+        there -= {column.name for column in theirs.shape.columns if column.generated}
     wanted = [column for column in table.shape.columns if not column.generated]
     common = [column for column in wanted if column.name in there]
     elsewhere = giver is not defining
@@ -144,20 +184,27 @@ def _route(
                 f"{table.table}: the new schema has no column {', '.join(lost)}; what "
                 f"{giver.environment} holds there is left out"
             )
+    if wanted and not common and _has_rows(theirs, giver):
+        raise PreflightError(
+            f"{table.table} has no column in common with that of {giver.environment}.",
+            hint=f"Leave its rows out: --exclude {table.table}",
+        )
+    whole = table.partitioned or theirs.partitioned
     parcel = Parcel(
         table.table,
         giver.origin,
         tuple(column.name for column in common),
-        tuple(mask.get(column.name) or quoted_name(column.name) for column in common),
+        tuple((mask or {}).get(column.name) or quoted_name(column.name) for column in common),
         bytes=sum(it.bytes for it in giver.tables.values() if it.root == theirs.table)
         if theirs.partitioned
         else theirs.bytes,
         size_in_blocks=theirs.blocks,
         binary=same and all(column.binary for column in common),
-        checked=not same,
-        whole_tree=table.partitioned or theirs.partitioned,
+        freeze=not whole,
+        checked=not same or whole,
+        whole_tree=whole,
     )
-    return Route(table.table, giver, parcel, sum(column.name in mask for column in common))
+    return Route(table.table, giver, parcel, sum(column.name in (mask or {}) for column in common))
 
 
 def _has_rows(table: TableFacts, end: End) -> bool:

@@ -12,24 +12,23 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 
-from dbops.exceptions import PrivilegeError, ProofError, StatementError
+from dbops.exceptions import PrivilegeError, ProofError
 from dbops.masking.plan import MaskPlan, session_settings
 from dbops.operations.context import OperationContext
 from dbops.operations.copy_plan import CopyPlan, CopyRequest, came_unmasked, masks_of
 from dbops.operations.copy_proof import require_equal_rows
 from dbops.operations.copy_routes import End, Ends, Route, plan_routes
 from dbops.operations.guards import require_available
+from dbops.operations.holding import held_snapshot
 from dbops.operations.misfits import settle_misfits
 from dbops.operations.replacement import Replacement, owner_options, prove, settle
 from dbops.postgres import archive, archive_load, catalog, roles, sequences, views
-from dbops.postgres.connection import Connection, apply_settings, fetch_value, session
+from dbops.postgres.connection import fetch_value, session
 from dbops.postgres.databases import session_count
 from dbops.postgres.fingerprint import Fingerprint, take_fingerprint
 from dbops.postgres.params import ConnectionParams
 from dbops.postgres.process import Child, Poll
-from dbops.postgres.pump import READING
-from dbops.postgres.shapes import TableFacts, table_facts
-from dbops.postgres.snapshot import exported_snapshot, lock_tables, unreadable
+from dbops.postgres.snapshot import unreadable
 from dbops.postgres.stream import Moved, Origin, move_rows, parted
 from dbops.postgres.tools import find_tool
 
@@ -70,7 +69,7 @@ def build_by_stream(
         archive_load.load_definitions(replacement.incoming, how, context.check_cancelled)
         moved = _move(request, plan, ends, routes, replacement, context)
         _copy_large_objects(request, plan, ends, masks, replacement, context)
-        _set_sequences(ends, routes, replacement)
+        _set_sequences(request, ends, routes, replacement)
         left_out = settle_misfits(moved, ends, routes, replacement.incoming, request, context)
         context.step("indexes and constraints")
         archive_load.load_constraints(replacement.incoming, how, context.check_cancelled)
@@ -105,8 +104,7 @@ def _looking(request: CopyRequest, context: OperationContext) -> Iterator[Ends]:
 
 @contextmanager
 def _look(params: ConnectionParams, environment: str, context: OperationContext) -> Iterator[End]:
-    with exported_snapshot(params, application=context.application) as snapshot:
-        connection = snapshot.connection
+    with session(params, application=context.application) as connection:
         if hidden := unreadable(connection):
             more = f" and {len(hidden) - 5} more" if len(hidden) > 5 else ""
             raise PrivilegeError(
@@ -114,35 +112,10 @@ def _look(params: ConnectionParams, environment: str, context: OperationContext)
                 hint=f"Grant SELECT there (or the role pg_read_all_data), and BYPASSRLS where row "
                 f"security hides rows, to {params.user}",
             )
-        tables = hold_tables(connection, params, environment)
-        origin = Origin(params, snapshot.id, connection.server_version)
-        yield End(connection, origin, environment, tables)
-
-
-def hold_tables(
-    connection: Connection, params: ConnectionParams, environment: str
-) -> dict[str, TableFacts]:
-    """The tables of the connected database, locked against changes of their definition.
-
-    Raises:
-        StatementError: somebody else has locked one, which is named.
-    """
-    apply_settings(connection, READING)
-    try:
-        tables = table_facts(connection)
-        lock_tables(connection, list(tables))
-    except StatementError as error:
-        if "lock timeout" not in str(error):
-            raise
-        with session(params) as other:
-            locked = catalog.exclusively_locked(other)
-        raise StatementError(
-            f"{', '.join(locked) or 'A table'} of {environment} is locked by another session: "
-            f"{error}.",
-            hint="Wait for who holds it (python manage.py inspect_db names sessions), then run it "
-            "again.",
-        ) from error
-    return tables
+    with held_snapshot(params, environment, context) as held:
+        connection = held.snapshot.connection
+        origin = Origin(params, held.snapshot.id, connection.server_version)
+        yield End(connection, origin, environment, held.tables)
 
 
 def _definitions(
@@ -253,27 +226,29 @@ def _dumped_chunks(child: Child, poll: Poll) -> Iterator[bytes]:
     child.wait(poll)
 
 
-def _set_sequences(ends: Ends, routes: list[Route], replacement: Replacement) -> None:
+def _set_sequences(
+    request: CopyRequest, ends: Ends, routes: list[Route], replacement: Replacement
+) -> None:
     """Each sequence where the one stands that numbered the rows which arrived; one that is new in
     this schema stays where the load left it."""
     givers = {route.table: route.giver for route in routes}
+    for route in routes:  # of a partitioned table, whose partitions have routes
+        givers.setdefault(ends.defining.tables[route.table].root, route.giver)
     positions = {id(end): sequences.sequence_positions(end.connection) for end in ends.all}
     found: dict[str, sequences.SequencePosition] = {}
     for end in ends.all:
         for position in positions[id(end)]:
             giver = givers.get(position.table or "")
-            if giver is end or (giver is None and end is _rows_end(ends)):
+            if giver is end or (giver is None and end is _rows_end(request, ends)):
                 found[position.name] = position
     with session(replacement.incoming) as incoming:
         known = {it.name for it in sequences.sequence_positions(incoming)}
         sequences.set_sequences(incoming, [it for name, it in found.items() if name in known])
 
 
-def _rows_end(ends: Ends) -> End:
+def _rows_end(request: CopyRequest, ends: Ends) -> End:
     """Where rows come from that no table decides."""
-    if ends.target is None or ends.defining is ends.target:
-        return ends.source
-    return ends.target
+    return ends.target if request.part == "schema" and ends.target else ends.source
 
 
 def _refresh(defining: End, replacement: Replacement, context: OperationContext) -> None:

@@ -11,11 +11,12 @@ from dataclasses import dataclass
 
 from psycopg2 import sql
 
-from dbops.exceptions import PreflightError, StatementError
+from dbops.exceptions import PolicyError, PreflightError, StatementError
 from dbops.operations.context import OperationContext
 from dbops.postgres import catalog
 from dbops.postgres.catalog import matches
 from dbops.postgres.connection import Connection, execute, fetch_value
+from dbops.postgres.stamp import read_stamp, read_unmasked
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,28 @@ class Arriving:
     """Patterns of tables whose rows mean nothing here."""
     unmasked: str | None = None
     """The protected environment whose rows come as they are; None where none do."""
+    protected: tuple[str, ...] = ()
+    """Environments whose rows need leave to come as they are."""
+    leave: bool = False
+    """It was given."""
+
+    def looked_at(self, connection: Connection, environment: str) -> str | None:
+        """What the stamp has to say once a dump of unknown origin is loaded: dumps made with
+        pg_dump bring the stamp along of where they were made.
+
+        Raises:
+            PolicyError: it was made in a protected environment, or of its rows, without leave.
+        """
+        stamp = read_stamp(connection)
+        came = read_unmasked(connection) or stamp
+        if self.unmasked is not None or stamp == environment or came not in self.protected:
+            return self.unmasked
+        if not self.leave:
+            raise PolicyError(
+                f"The dump holds unmasked data of {came}, which would arrive in {environment}.",
+                hint="If that is what you want: --no-mask",
+            )
+        return came
 
 
 def defuse(
@@ -47,13 +70,14 @@ def defuse(
     """
     held: dict[str, int] = {}
     for table in catalog.tables(connection):
-        if matches(table.label, patterns) and not matches(table.label, keeping):
+        meant = [matches(table.label, it) or matches(table.root, it) for it in (patterns, keeping)]
+        if meant == [True, False]:
             statement = sql.SQL("SELECT count(*) FROM ONLY {}").format(table.identifier)
             if rows := int(fetch_value(connection, statement)):
                 held[table.label] = rows
     if not held:
         return {}
-    names = sql.SQL(", ").join(sql.Identifier(*name.split(".", 1)) for name in held)
+    names = sql.SQL(", ONLY ").join(sql.Identifier(*name.split(".", 1)) for name in held)
     try:
         _empty(connection, held, names)
     except StatementError as error:
@@ -68,4 +92,4 @@ def defuse(
 
 def _empty(connection: Connection, held: dict[str, int], names: sql.Composable) -> None:
     # One that refers to another is emptied with it, rows or not; none is emptied unnamed.
-    execute(connection, sql.SQL("TRUNCATE {}").format(names))
+    execute(connection, sql.SQL("TRUNCATE ONLY {}").format(names))

@@ -8,6 +8,7 @@ can leave others without what they refer to, so the search goes on until nothing
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Mapping
 
 from psycopg2 import sql
@@ -30,7 +31,6 @@ from dbops.postgres.connection import (
 )
 from dbops.postgres.params import ConnectionParams
 from dbops.postgres.pump import READING, copy_rows
-from dbops.postgres.shapes import table_facts
 from dbops.postgres.snapshot import look_through
 from dbops.postgres.stream import Moved, Parcel
 
@@ -57,16 +57,13 @@ def settle_misfits(
     """
     found = _Found()
     with session(target, application=context.application) as incoming:
-        for parcel, said in moved.misfits:
+        for parcel in moved.misfits:
             context.step(f"rows of {parcel.table} one by one")
-            bad, first = _load_one_by_one(parcel, incoming, moved, context)
-            found.add(parcel.table, bad, first or said)
+            found.add(parcel.table, *_load_one_by_one(parcel, incoming, moved, context))
         if suspects := _suspects(routes, ends, found):
             context.step("check rows")
             _take_out(suspects, ends, incoming, found, context)
-        for table, rows in found.taken_out.items():
-            moved.rows[table] -= rows
-        _spread(moved, routes, incoming)
+        _recount(moved, routes, ends, found, incoming)
     if found.rows and not request.drop_misfits:
         raise MisfitError(
             f"Rows do not fit the schema of {ends.defining.environment}: {found.told()}.",
@@ -91,9 +88,10 @@ class _Found:
             self.rows[table] = self.rows.get(table, 0) + rows
             self._reasons.setdefault(table, reason)
 
-    def take_out(self, table: str, rows: int, reason: str) -> None:
-        self.add(table, rows, reason)
-        self.taken_out[table] = self.taken_out.get(table, 0) + rows
+    def take_out(self, rows_of: Mapping[str, int], reason: str) -> None:
+        for table, rows in rows_of.items():
+            self.add(table, rows, reason)
+            self.taken_out[table] = self.taken_out.get(table, 0) + rows
 
     def told(self) -> str:
         named = [
@@ -128,10 +126,11 @@ def _load_one_by_one(
         names, parcel.columns, strict=True))  # fmt: skip
     columns = ", ".join(map(quoted_name, parcel.columns))
     apply_settings(incoming, WRITTEN)
+    tag = f"$skinspire_{secrets.token_hex(8)}$"  # no name of a column can end it
     fetch_all_polled(
         incoming,
-        f"""DO $misfits$
-            DECLARE r record; bad bigint := 0; said text := '';
+        f"""DO {tag}
+            DECLARE r record; bad bigint := 0; said text := ''; what text; which text;
             BEGIN
               FOR r IN SELECT * FROM pg_temp.travelling LOOP
                 BEGIN
@@ -139,11 +138,15 @@ def _load_one_by_one(
                   OVERRIDING SYSTEM VALUE VALUES ({values});
                 EXCEPTION WHEN data_exception OR integrity_constraint_violation THEN
                   bad := bad + 1;
-                  IF said = '' THEN said := SQLERRM; END IF;
+                  IF said = '' THEN  -- the message itself may quote a patient
+                    GET STACKED DIAGNOSTICS what = CONSTRAINT_NAME, which = COLUMN_NAME;
+                    said := CASE WHEN what <> '' THEN what WHEN which <> '' THEN which || ' is NULL'
+                                 ELSE 'a value no column of that type takes' END;
+                  END IF;
                 END;
               END LOOP;
               PERFORM set_config('skinspire.misfits', bad || ' ' || said, false);
-            END $misfits$""",
+            END {tag}""",
         poll,
     )
     row = fetch_row(incoming, "SELECT current_setting('skinspire.misfits')")
@@ -167,11 +170,14 @@ def _types(incoming: Connection, parcel: Parcel) -> dict[str, str]:
 def _suspects(routes: list[Route], ends: Ends, found: _Found) -> dict[str, Route]:
     """Tables whose constraints may not hold: rows and schema come from different databases, or
     rows are missing."""
-    return {
+    suspects = {
         route.table: route
         for route in routes
         if route.giver is not ends.defining or route.table in found.rows
     }
+    for route in list(suspects.values()):  # its keys are those of the partitioned table
+        suspects.setdefault(ends.defining.tables[route.table].root, route)
+    return suspects
 
 
 def _take_out(
@@ -188,7 +194,7 @@ def _take_out(
         route = suspects.get(key.table)
         if route is not None and route.parcel is not None and not _held_there(route, key):
             rows = constraints.delete_repeated(incoming, key, poll)
-            found.take_out(key.table, rows, f"{key.name} is unique")
+            found.take_out(rows, f"{key.name} is unique")
     foreign = [
         key
         for key in constraints.foreign_keys(ends.defining.connection)
@@ -199,9 +205,7 @@ def _take_out(
         before = sum(found.rows.values())
         for link in foreign:
             rows = constraints.delete_unreferred(incoming, link, poll)
-            found.take_out(
-                link.table, rows, f"{link.name}: {link.referenced} lacks what they refer to"
-            )
+            found.take_out(rows, f"{link.name}: {link.referenced} lacks what they refer to")
 
 
 def _held_there(route: Route, key: constraints.UniqueKey) -> bool:
@@ -209,18 +213,26 @@ def _held_there(route: Route, key: constraints.UniqueKey) -> bool:
     return route.giver is not None and key in constraints.unique_keys(route.giver.connection)
 
 
-def _spread(moved: Moved, routes: list[Route], incoming: Connection) -> None:
-    """Rows that went to a partitioned table, told of the partitions they came to lie in."""
-    for route in routes:
-        if route.parcel is None or not route.parcel.whole_tree:
+def _recount(
+    moved: Moved, routes: list[Route], ends: Ends, found: _Found, incoming: Connection
+) -> None:
+    """Keep ``moved.rows`` true, and see that it is: COPY counted neither what was taken out since,
+    nor in which partitions rows came to lie that went to the whole."""
+    trees = {it.table for it in routes if it.parcel and it.parcel.whole_tree}
+    tables = ends.defining.tables
+    expected: dict[str, int] = {}
+    leaves: dict[str, list[str]] = {}
+    for name, it in tables.items():
+        if it.partitioned or not (it.root in trees or name in trees or name in found.rows):
             continue
-        facts = table_facts(incoming)
-        sent = moved.rows.pop(route.table, 0)
-        lying = {
-            name: fetch_all(incoming, f"SELECT count(*) FROM ONLY {quoted(name)}")[0][0]
-            for name, it in facts.items()
-            if it.root == route.table and not it.partitioned
-        }
-        if sum(lying.values()) != sent:
-            raise ProofError(f"{route.table} holds {sum(lying.values())} instead of {sent} rows.")
-        moved.rows.update(lying)
+        group = it.root if it.root in trees else name
+        leaves.setdefault(group, []).append(name)
+        expected.setdefault(group, moved.rows.pop(group, 0))
+        expected[group] -= found.taken_out.get(name, 0)
+    for group, names in leaves.items():
+        for name in names:
+            counted = fetch_all(incoming, f"SELECT count(*) FROM ONLY {quoted(name)}")[0][0]
+            moved.rows[name] = int(counted)
+        there = sum(moved.rows[name] for name in names)
+        if there != expected[group]:
+            raise ProofError(f"{group} holds {there} instead of {expected[group]} rows.")

@@ -103,7 +103,9 @@ def restore_database(request: RestoreRequest, context: OperationContext) -> Rest
     if request.tables or request.schemas:
         chosen = Chosen(request.tables, request.schemas)
         pg_bin = request.load.pg_bin
-        replaced = restore_objects(endpoint, source, chosen, request.save, pg_bin, context)
+        replaced = restore_objects(
+            endpoint, source, chosen, request.save, pg_bin, request.arriving, context
+        )
         if request.arriving.unmasked:
             with session(request.database) as connection:
                 write_stamp(connection, request.environment, request.arriving.unmasked)
@@ -190,8 +192,10 @@ def _restore_whole(
         replacement.create_empty()
         source.load(replacement.incoming)
         expected = source.expected
+        with session(replacement.incoming, application=context.application) as connection:
+            unmasked = request.arriving.looked_at(connection, request.environment)
         with ThreadPoolExecutor(1) as pool:  # neither minds the other, and each takes a while
-            settled = pool.submit(settle, replacement, context, request.arriving.unmasked)
+            settled = pool.submit(settle, replacement, context, unmasked)
             proven = prove(replacement, expected, context)
             settled.result()
         if expected and proven.trigger_digest != expected.trigger_digest:

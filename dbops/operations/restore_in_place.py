@@ -69,7 +69,8 @@ def restore_in_place(
             require_shared_untouched(connection, source.name)
         context.step("prove")
         execute(connection, OUR_SEARCH_PATH)  # the script had its own
-        write_stamp(connection, endpoint.environment, arriving.unmasked)
+        unmasked = arriving.looked_at(connection, endpoint.environment)
+        write_stamp(connection, endpoint.environment, unmasked)
         actual = take_fingerprint(
             connection,
             context.check_cancelled,

@@ -28,6 +28,7 @@ from dbops.exceptions import (
     StatementError,
 )
 from dbops.operations.context import OperationContext
+from dbops.operations.defuse import Arriving
 from dbops.operations.guards import Endpoint
 from dbops.operations.replacement import ReplacedInPlace, building, drop_built
 from dbops.operations.restore_source import Source
@@ -67,6 +68,7 @@ def restore_objects(
     chosen: Chosen,
     save: Save,
     pg_bin: Path | None,
+    arriving: Arriving,
     context: OperationContext,
 ) -> ReplacedInPlace:
     """Build the source aside, back up what is about to be replaced, replace it, and drop what was
@@ -84,6 +86,8 @@ def restore_objects(
         with session(endpoint.params) as look:
             present = [table for table in chosen.tables if relations.table_kind(look, table)]
         source.load(replacement.incoming, _rows_needed(source, chosen, present))
+        with session(replacement.incoming, application=context.application) as connection:
+            arriving.looked_at(connection, endpoint.environment)
         with _both(endpoint, replacement.incoming, context) as (origin, target):
             _require_arrived(source, origin, chosen)
             for table in present:

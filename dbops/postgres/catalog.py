@@ -58,6 +58,8 @@ class Table:
     schema: str
     name: str
     estimated_rows: int
+    root: str
+    """The partitioned table it is a part of, at the top; of others, itself."""
 
     @property
     def label(self) -> str:
@@ -72,13 +74,17 @@ def tables(connection: Connection) -> list[Table]:
     """Every table with rows of its own, outside the system's and our own schema."""
     rows = fetch_all(
         connection,
-        f"""SELECT n.nspname, c.relname, greatest(c.reltuples, 0)::bigint
+        f"""SELECT n.nspname, c.relname, greatest(c.reltuples, 0)::bigint,
+                  coalesce((SELECT m.nspname || '.' || p.relname FROM pg_class p
+                              JOIN pg_namespace m ON m.oid = p.relnamespace
+                             WHERE c.relispartition AND p.oid = pg_partition_root(c.oid)),
+                           n.nspname || '.' || c.relname)
               FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
              WHERE c.relkind = 'r' AND c.relpersistence <> 't'
                AND {USER_SCHEMA} AND {NOT_OF_EXTENSION}
              ORDER BY 1, 2""",
     )
-    return [Table(schema, name, estimate) for schema, name, estimate in rows]
+    return [Table(*row) for row in rows]
 
 
 def count_rows(connection: Connection, poll: Poll) -> dict[str, int]:

@@ -25,6 +25,9 @@ READING = {"lock_timeout": str(LOCK_WAIT_MS)}
 """For who reads a table that another session has locked for him: somebody who asked for it in
 between waits for that session, and would be waited for."""
 
+QUOTING = ("22", "23")
+"""SQLSTATE classes whose messages quote values: data exceptions and violated constraints."""
+
 
 def copy_rows(
     source: Connection,
@@ -62,11 +65,24 @@ def copy_rows(
             arrived = int(cursor.rowcount)
     except psycopg2.Error as error:
         poll()  # a signal that came inside read() is reported as the server's error
-        raise StatementError(first_line(failures[0] if failures else error)) from error
+        raise StatementError(_told(failures[0] if failures else error)) from error
     finally:
         sender.join()
     _require_all(sent[0], arrived)
     return arrived
+
+
+def _told(error: BaseException) -> str:
+    """What the server said, unless it may have quoted a value: nobody's data belongs in a log."""
+    code = getattr(error, "pgcode", None)
+    if not code or code[:2] not in QUOTING:
+        return first_line(error)
+    diagnosis = getattr(error, "diag", None)
+    return _unquoted(code, getattr(diagnosis, "constraint_name", None))
+
+
+def _unquoted(code: str, constraint: str | None) -> str:
+    return f"a value does not fit (SQLSTATE {code}{f', {constraint}' if constraint else ''})"
 
 
 class _Checked:
@@ -102,6 +118,12 @@ class End:
     application: str
     snapshot: str = ""
     """Of an exported one, to read under; "" to write."""
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What psql is started with. Both ends speak UTF-8, whatever the databases and roles say:
+        what the sender writes is what the receiver reads."""
+        return {"PGAPPNAME": self.application[:63], "PGCLIENTENCODING": "UTF8"}
 
     def preamble(self) -> list[str]:
         """Statements that make the session one of ours."""
@@ -142,7 +164,7 @@ def pipe_rows(source: End, target: End, read: str, write: list[str], poll: Poll)
             Child(
                 [source.psql, *_PSQL, "--file", path],
                 params=source.params,
-                environment={"PGAPPNAME": source.application[:63]},
+                environment=source.environment,
                 descriptors=(*descriptors, incoming),
             )
         )
@@ -151,7 +173,7 @@ def pipe_rows(source: End, target: End, read: str, write: list[str], poll: Poll)
             Child(
                 [target.psql, *_PSQL, *commands],
                 params=target.params,
-                environment={"PGAPPNAME": target.application[:63]},
+                environment=target.environment,
                 stdin=outgoing,
             )
         )
@@ -163,11 +185,25 @@ def pipe_rows(source: End, target: End, read: str, write: list[str], poll: Poll)
     return arrived
 
 
-_PSQL = ("--no-psqlrc", "--no-password", "--tuples-only", "--no-align", "--set=ON_ERROR_STOP=1")
+_PSQL = ("--no-psqlrc", "--no-password", "--tuples-only", "--no-align", "--set=ON_ERROR_STOP=1",
+         "--set=VERBOSITY=verbose")  # fmt: skip
+_CONSTRAINT = re.compile(r"^CONSTRAINT NAME:\s+(.*)$", re.M)
+_CODED = re.compile(r"(ERROR|FATAL):\s+(\w{5}): .*", re.S)
 _COPIED = re.compile(rb"^COPY (\d+)$", re.M)
 
 
 def _wait_for_both(sender: Child, receiver: Child, poll: Poll) -> None:
+    try:
+        _wait(sender, receiver, poll)
+    except ToolError as error:
+        coded = _CODED.search(str(error))
+        if coded is None or coded[2][:2] not in QUOTING:
+            raise
+        named = _CONSTRAINT.search(f"{sender.stderr}\n{receiver.stderr}")
+        raise ToolError(_unquoted(coded[2], named[1] if named else None)) from None
+
+
+def _wait(sender: Child, receiver: Child, poll: Poll) -> None:
     try:
         receiver.wait(poll)
     except ToolError as error:

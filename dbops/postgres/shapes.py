@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from dbops.postgres.catalog import NOT_OF_EXTENSION, USER_SCHEMA
+from dbops.postgres.catalog import NOT_OF_EXTENSION, USER_SCHEMA, matches
 from dbops.postgres.connection import Connection, fetch_all
 
 
@@ -58,7 +59,7 @@ SELECT n.nspname || '.' || c.relname, a.attname, format_type(a.atttypid, a.attty
        NOT (a.attnotnull OR coalesce(b.typnotnull, false)),
        a.atthasdef OR a.attidentity <> '' OR b.typdefault IS NOT NULL, a.attgenerated <> '',
        b.oid >= 16384 OR e.oid >= 16384,
-       b.typsend <> 0 AND b.typreceive <> 0 AND b.typname !~ '^_?reg' AND b.typname <> 'xml'
+       b.typsend <> 0 AND b.typreceive <> 0 AND v.typname !~ '^_?reg' AND v.typname <> 'xml'
        AND (b.typtype = 'e' OR v.oid < 16384) AND coalesce(e.oid < 16384, true)
   FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
   JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
@@ -110,3 +111,8 @@ def table_facts(connection: Connection) -> dict[str, TableFacts]:
         )
         for table, blocks, size, root, partitioned, rows in fetch_all(connection, _TABLES)
     }  # fmt: skip
+
+
+def named(tables: Iterable[TableFacts], patterns: Sequence[str]) -> list[TableFacts]:
+    """Those that are meant, by their own name or as parts of what is meant."""
+    return [it for it in tables if matches(it.table, patterns) or matches(it.root, patterns)]

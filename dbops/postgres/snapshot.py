@@ -35,9 +35,9 @@ def look_through(connection: Connection, snapshot: str) -> None:
     execute(connection, "SET TRANSACTION SNAPSHOT %s", [snapshot])
 
 
-def lock_tables(connection: Connection, names: Sequence[str]) -> None:
-    """Keep tables from being altered, emptied or dropped until the transaction ends; reading and
-    writing go on.
+def lock_tables(connection: Connection, names: Sequence[str], mode: str = "ACCESS SHARE") -> None:
+    """Keep tables from being altered, emptied or dropped until the transaction ends; in the mode
+    ``SHARE`` also from being written. Reading goes on.
 
     Raises:
         StatementError: somebody has locked one, which the server names.
@@ -45,7 +45,7 @@ def lock_tables(connection: Connection, names: Sequence[str]) -> None:
     for part in batched(names):
         execute(
             connection,
-            sql.SQL("LOCK TABLE ONLY {} IN ACCESS SHARE MODE").format(
+            sql.SQL(f"LOCK TABLE ONLY {{}} IN {mode} MODE").format(
                 sql.SQL(", ONLY ").join(sql.Identifier(*name.split(".", 1)) for name in part)
             ),
         )

@@ -30,7 +30,7 @@ from dbops.postgres.connection import (
 )
 from dbops.postgres.params import ConnectionParams
 from dbops.postgres.process import Poll
-from dbops.postgres.pump import READING, End, copy_rows, pipe_rows
+from dbops.postgres.pump import QUOTING, READING, End, copy_rows, pipe_rows
 from dbops.postgres.snapshot import look_through
 from dbops.postgres.together import Job, run_together
 
@@ -41,8 +41,6 @@ PARTED_FROM = 1 << 30
 _LOCKED_AT_ONCE = 200
 """Tables a worker reads before it lets go of their locks: the server has room for a limited number,
 and whoever keeps the snapshot has locked them all the same."""
-_MISFIT_CLASSES = ("22", "23")
-"""SQLSTATE classes of a row that does not fit: data exceptions and violated constraints."""
 
 
 @dataclass(frozen=True)
@@ -93,8 +91,8 @@ class Moved:
     """What came of it."""
 
     rows: Counter[str] = field(default_factory=Counter)
-    misfits: list[tuple[Parcel, str]] = field(default_factory=list)
-    """Parcels with rows that do not fit, of which none was loaded, and what the server said."""
+    misfits: list[Parcel] = field(default_factory=list)
+    """Those with rows that do not fit, of which none was loaded."""
 
 
 def parted(parcels: Sequence[Parcel], jobs: int) -> list[Parcel]:
@@ -159,7 +157,7 @@ def move_rows(
                     if not parcel.checked or not _is_misfit(error):
                         raise StatementError(f"{parcel.table}: {error}", hint=error.hint) from error
                     with lock:
-                        moved.misfits.append((parcel, str(error)))
+                        moved.misfits.append(parcel)
                     rows = 0
                 with lock:
                     moved.rows[parcel.table] += rows
@@ -178,7 +176,7 @@ def move_rows(
 
 def _is_misfit(error: StatementError) -> bool:
     code = getattr(error.__cause__, "pgcode", None)
-    return bool(code) and str(code)[:2] in _MISFIT_CLASSES
+    return bool(code) and str(code)[:2] in QUOTING
 
 
 class _Worker:
