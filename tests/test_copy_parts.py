@@ -302,3 +302,12 @@ def test_a_dump_of_production_made_by_pg_dump_is_productions(
     assert two.hashes("dev") == before
     two.result("dbrestore", "-d", "dev", "-I", str(file), "--no-mask", "--noinput")
     assert "prod" in two.refused("copy_db", "dev", "test", "--noinput")["message"]
+
+
+def test_numbering_goes_on_where_the_new_schema_numbers_otherwise(two: Installation) -> None:
+    two.sql("test", "CREATE TABLE public.bills (id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY)")
+    two.sql("dev", "CREATE TABLE public.bills (id int PRIMARY KEY)")
+    two.sql("dev", "INSERT INTO public.bills VALUES (70), (71)")
+    two.result("copy_db", "test", "dev", "--schema-only", "--noinput")
+    two.sql("dev", "INSERT INTO public.bills DEFAULT VALUES")
+    assert rows(two, "public.bills", "id") == "70,71,72"

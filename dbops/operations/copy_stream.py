@@ -71,6 +71,9 @@ def build_by_stream(
         _copy_large_objects(request, plan, ends, masks, replacement, context)
         _set_sequences(request, ends, routes, replacement)
         left_out = settle_misfits(moved, ends, routes, replacement.incoming, request, context)
+        if ends.target is not None:
+            with session(replacement.incoming, application=context.application) as incoming:
+                sequences.catch_up(incoming, context.check_cancelled)
         context.step("indexes and constraints")
         archive_load.load_constraints(replacement.incoming, how, context.check_cancelled)
         _refresh(ends.defining, replacement, context)

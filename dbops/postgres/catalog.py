@@ -242,6 +242,26 @@ def invalid_indexes(connection: Connection) -> set[str]:
 
 def sequences_behind(connection: Connection, poll: Poll) -> set[str]:
     """Columns whose sequence has not reached their highest value: the next insert would clash."""
+    behind = set()
+    for (schema, table, column), sequence in numbered_columns(connection):
+        statement = sql.SQL(
+            """SELECT coalesce((SELECT max({column}) FROM {table}), 0) > CASE
+                      WHEN is_called THEN last_value ELSE last_value - 1 END FROM {sequence}"""
+        ).format(
+            column=sql.Identifier(column),
+            table=sql.Identifier(schema, table),
+            sequence=sql.Identifier(*sequence),
+        )
+        if fetch_all_polled(connection, statement, poll)[0][0]:
+            behind.add(f"{schema}.{table}.{column}")
+    return behind
+
+
+def numbered_columns(
+    connection: Connection,
+) -> list[tuple[tuple[str, str, str], tuple[str, str]]]:
+    """((schema, table, column), (schema, sequence)) of whole numbers that an ascending sequence of
+    their own gives."""
     rows = fetch_all(
         connection,
         f"""SELECT n.nspname, c.relname, a.attname, sn.nspname, s.relname
@@ -256,19 +276,7 @@ def sequences_behind(connection: Connection, poll: Poll) -> set[str]:
                AND a.atttypid IN ('int2'::regtype, 'int4'::regtype, 'int8'::regtype)
                AND {USER_SCHEMA}""",
     )
-    behind = set()
-    for schema, table, column, sequence_schema, sequence in rows:
-        statement = sql.SQL(
-            """SELECT coalesce((SELECT max({column}) FROM {table}), 0) > CASE
-                      WHEN is_called THEN last_value ELSE last_value - 1 END FROM {sequence}"""
-        ).format(
-            column=sql.Identifier(column),
-            table=sql.Identifier(schema, table),
-            sequence=sql.Identifier(sequence_schema, sequence),
-        )
-        if fetch_all_polled(connection, statement, poll)[0][0]:
-            behind.add(f"{schema}.{table}.{column}")
-    return behind
+    return [((schema, table, column), (where, name)) for schema, table, column, where, name in rows]
 
 
 def applied_migrations(connection: Connection) -> list[str]:

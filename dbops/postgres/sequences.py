@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from psycopg2 import sql
 
-from dbops.postgres.catalog import NOT_OF_EXTENSION, USER_SCHEMA, batched
-from dbops.postgres.connection import Connection, fetch_all
+from dbops.postgres.catalog import NOT_OF_EXTENSION, USER_SCHEMA, batched, numbered_columns
+from dbops.postgres.connection import Connection, fetch_all, fetch_all_polled
+from dbops.postgres.process import Poll
 
 
 def sequence_values(connection: Connection) -> dict[str, int | None]:
@@ -77,3 +78,20 @@ def set_sequences(connection: Connection, positions: Sequence[SequencePosition])
                  FROM unnest(%s::text[], %s::bigint[], %s::boolean[]) s (name, value, called)""",
             [names, [it.last_value for it in part], [it.is_called for it in part]],
         )
+
+
+def catch_up(connection: Connection, poll: Poll) -> None:
+    """Let every sequence go on behind the highest value of its column, where rows came from a
+    schema that numbered them otherwise. Raises StatementError: it cannot count that far."""
+    for (schema, table, column), sequence in numbered_columns(connection):
+        statement = sql.SQL(
+            """SELECT setval({name}, m.top) FROM {sequence} s,
+                      (SELECT max({column}) AS top FROM {table}) m
+                WHERE m.top > CASE WHEN s.is_called THEN s.last_value ELSE s.last_value - 1 END"""
+        ).format(
+            name=sql.Literal(sql.Identifier(*sequence).as_string(connection)),
+            sequence=sql.Identifier(*sequence),
+            column=sql.Identifier(column),
+            table=sql.Identifier(schema, table),
+        )
+        fetch_all_polled(connection, statement, poll)
