@@ -27,6 +27,7 @@ from tests.faults import (
     make_noise,
     mounted,
     prepare,
+    sequence_held,
     state,
     tools_of,
     unmounting,
@@ -184,12 +185,13 @@ def test_signals_end_everything_and_say_cancelled(
     """Fault 6: Ctrl-C, TERM and HUP. The tool is reaped, nothing is left."""
     if kind == "dbrestore":
         make_loading_slow(prepared)
+    prepared.sql("test", "CREATE SEQUENCE public.gate")
     before = state(prepared)
     backups = prepared.result("listbackups")["backups"]
     command = ["dbbackup", "-d", "test"]
     if kind == "dbrestore":
         command = ["dbrestore", "-d", "test", "-i", prepared.variables["BACKUP"], "--noinput"]
-    with locked(prepared) if kind == "dbbackup" else nullcontext():
+    with sequence_held(prepared, "public.gate") if kind == "dbbackup" else nullcontext():
         process = prepared.start(*command)
         tool = "pg_dump" if kind == "dbbackup" else "pg_restore"
         wait_for(lambda: tools_of(process.pid, tool) != [])

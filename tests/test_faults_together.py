@@ -16,7 +16,7 @@ import pytest
 from dbops.postgres.connection import execute, session
 from tests.conftest import SignIn
 from tests.copying import COPY, assert_copied, gate, held, make_pair, standing, wait_until_held
-from tests.faults import ended, locks_held, tools_of, wait_for
+from tests.faults import ended, locks_held, wait_for
 from tests.installation import REPOSITORY, Installation
 
 HELD = r"dev is held by \w+ \(copy test → dev, operation [0-9a-f]{12}\) since \d{4}-\d\d-\d\dT"
@@ -79,7 +79,7 @@ def test_a_copy_while_its_target_is_backed_up(pair: Installation) -> None:
     with session(pair.databases["dev"]) as connection:
         execute(connection, "BEGIN; LOCK TABLE public.notes")
         process = pair.start("dbbackup", "-d", "dev")
-        wait_for(lambda: tools_of(process.pid, "pg_dump"))
+        wait_for(lambda: locks_held(pair, pair.server) == 1)
         error = pair.refused(*COPY)
         assert error["code"] == "locked"
         assert re.search(r"dev is held by \w+ \(back up dev, .*\) since \d{4}-", error["message"])

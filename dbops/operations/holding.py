@@ -18,7 +18,7 @@ from dbops.postgres import catalog
 from dbops.postgres.connection import Connection, apply_settings, execute, session
 from dbops.postgres.params import ConnectionParams
 from dbops.postgres.pump import READING
-from dbops.postgres.shapes import TableFacts, named, table_facts
+from dbops.postgres.shapes import TableFacts, table_facts
 from dbops.postgres.snapshot import Snapshot, exported_snapshot, lock_tables
 
 
@@ -41,11 +41,12 @@ def held_snapshot(
     """
     with session(params, application=context.application) as first:
         execute(first, "BEGIN")
-        before = _hold(first, params, environment, "ACCESS SHARE")
+        before = _hold(first, params, environment, "ACCESS SHARE", context)
         with exported_snapshot(params, application=context.application) as snapshot:
-            tables = _hold(snapshot.connection, params, environment, "ACCESS SHARE")
+            _hold(snapshot.connection, params, environment, "ACCESS SHARE", context)
             first.close()
-            if new := sorted(tables.keys() - before.keys()):
+            tables = table_facts(snapshot.connection)
+            if new := sorted(tables.keys() - before):
                 raise StatementError(
                     f"{', '.join(new[:3])} was made in {environment} at this very moment.",
                     hint="Run it again.",
@@ -64,7 +65,7 @@ def written_by_nobody(
     """
     with session(params, application=context.application) as connection:
         execute(connection, "BEGIN")
-        _hold(connection, params, environment, "SHARE", patterns)
+        _hold(connection, params, environment, "SHARE", context, patterns)
         context.log(f"Nobody can write to the tables of {environment} whose rows stay, meanwhile")
         yield
         with suppress(psycopg2.Error):  # the swap has ended it
@@ -76,13 +77,19 @@ def _hold(
     params: ConnectionParams,
     environment: str,
     mode: str,
+    context: OperationContext,
     patterns: tuple[str, ...] = ("*",),
-) -> dict[str, TableFacts]:
+) -> set[str]:
+    """The tables that are locked now. Nothing of them is asked before: their size, too, is not
+    told before who has locked them lets go."""
     apply_settings(connection, READING)
+    wanted = [
+        table
+        for table, root in catalog.table_names(connection)
+        if catalog.matches(table, patterns) or catalog.matches(root, patterns)
+    ]
     try:
-        tables = table_facts(connection)
-        wanted = [it.table for it in named(tables.values(), patterns)]
-        lock_tables(connection, wanted, mode)
+        lock_tables(connection, wanted, context.check_cancelled, mode)
     except StatementError as error:
         if "lock timeout" not in str(error):
             raise
@@ -93,4 +100,4 @@ def _hold(
             f"{error}.",
             hint="Wait for who holds it, then run it again.",
         ) from error
-    return tables
+    return set(wanted)

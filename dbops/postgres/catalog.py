@@ -87,6 +87,23 @@ def tables(connection: Connection) -> list[Table]:
     return [Table(*row) for row in rows]
 
 
+def table_names(connection: Connection) -> list[tuple[str, str]]:
+    """("schema.table", its root) of every table and partitioned table: see :class:`Table`. Waits
+    for no lock."""
+    rows = fetch_all(
+        connection,
+        f"""SELECT n.nspname || '.' || c.relname,
+                  coalesce((SELECT m.nspname || '.' || p.relname FROM pg_class p
+                              JOIN pg_namespace m ON m.oid = p.relnamespace
+                             WHERE c.relispartition AND p.oid = pg_partition_root(c.oid)),
+                           n.nspname || '.' || c.relname)
+              FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+             WHERE c.relkind IN ('r', 'p') AND c.relpersistence <> 't'
+               AND {USER_SCHEMA} AND {NOT_OF_EXTENSION} ORDER BY 1""",
+    )
+    return [(table, root) for table, root in rows]
+
+
 def count_rows(connection: Connection, poll: Poll) -> dict[str, int]:
     """Exact rows of each table, under the connection's own snapshot: {"schema.table": rows}."""
     counts: dict[str, int] = {}

@@ -9,8 +9,16 @@ from dataclasses import dataclass
 from psycopg2 import sql
 
 from dbops.postgres.catalog import NOT_OF_EXTENSION, USER_SCHEMA, batched
-from dbops.postgres.connection import Connection, execute, fetch_all, fetch_value, session
+from dbops.postgres.connection import (
+    Connection,
+    execute,
+    fetch_all,
+    fetch_all_polled,
+    fetch_value,
+    session,
+)
 from dbops.postgres.params import ConnectionParams
+from dbops.postgres.process import Poll
 
 
 @dataclass(frozen=True)
@@ -35,7 +43,9 @@ def look_through(connection: Connection, snapshot: str) -> None:
     execute(connection, "SET TRANSACTION SNAPSHOT %s", [snapshot])
 
 
-def lock_tables(connection: Connection, names: Sequence[str], mode: str = "ACCESS SHARE") -> None:
+def lock_tables(
+    connection: Connection, names: Sequence[str], poll: Poll, mode: str = "ACCESS SHARE"
+) -> None:
     """Keep tables from being altered, emptied or dropped until the transaction ends; in the mode
     ``SHARE`` also from being written. Reading goes on.
 
@@ -43,11 +53,9 @@ def lock_tables(connection: Connection, names: Sequence[str], mode: str = "ACCES
         StatementError: somebody has locked one, which the server names.
     """
     for part in batched(names):
-        execute(
-            connection,
-            sql.SQL(f"LOCK TABLE ONLY {{}} IN {mode} MODE").format(
-                sql.SQL(", ONLY ").join(sql.Identifier(*name.split(".", 1)) for name in part)
-            ),
+        tables = sql.SQL(", ONLY ").join(sql.Identifier(*name.split(".", 1)) for name in part)
+        fetch_all_polled(
+            connection, sql.SQL(f"LOCK TABLE ONLY {{}} IN {mode} MODE").format(tables), poll
         )
 
 
