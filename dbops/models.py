@@ -33,11 +33,16 @@ class Operation(models.Model):
         UNDO = "undo", "Undo"
         TRIGGERS = "triggers", "Apply triggers"
         INIT = "init", "Initialise"
+        RESET = "reset", "Reset"
+        DROP = "drop", "Drop all tables"
+        MIGRATE = "migrate", "Migrate"
+        ROLLBACK = "rollback", "Roll back migrations"
+        MAINTAIN = "maintain", "Maintain"
         VERIFY = "verify", "Verify"
         PRUNE = "prune", "Prune"
 
     ACTIVE = (Status.QUEUED, Status.RUNNING)
-    REPLACING = (Kind.RESTORE, Kind.COPY, Kind.UNDO)
+    REPLACING = (Kind.RESTORE, Kind.COPY, Kind.UNDO, Kind.RESET, Kind.DROP)
     """Kinds that put another database in the target's place."""
     LEASE = timedelta(seconds=60)
     """Without a heartbeat for this long a running operation counts as lost."""
@@ -79,6 +84,8 @@ class Operation(models.Model):
             ("apply_triggers", "Can apply triggers"),
             ("cancel", "Can cancel an operation"),
             ("verify_backup", "Can verify a backup"),
+            ("migrate", "Can migrate a database"),
+            ("maintain", "Can maintain a database"),
         ]
 
     def __str__(self) -> str:

@@ -28,7 +28,8 @@ from dbops.exceptions import (
     as_dbops_error,
 )
 from dbops.kept import kept_by_a_failed
-from dbops.kinds import KINDS, KindOfOperation
+from dbops.kinds import KINDS
+from dbops.kinds.kind import KindOfOperation
 from dbops.models import Operation
 from dbops.operations.context import Listener, OperationContext
 from dbops.postgres.connection import Connection, fetch_value

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from django.conf import settings
 
-from dbops import conf, kinds, policy
+from dbops import conf, policy
 from dbops.admin.presentation import (
     age,
     bytes_text,
@@ -22,6 +22,7 @@ from dbops.backups.manifest import Manifest
 from dbops.catalogue import expected_seconds
 from dbops.exceptions import BackupInvalidError, DbopsError, StorageWriteError
 from dbops.forms import Wanted
+from dbops.kinds.copies import copy_request
 from dbops.models import Backup, Operation
 from dbops.operations.context import OperationContext
 from dbops.operations.copy_plan import plan_copy, survey_copy
@@ -236,7 +237,7 @@ def _tell_rehearsal(wanted: Wanted, manifest: Manifest, found: Preview) -> None:
 
 
 def _copy(wanted: Wanted, found: Preview) -> None:
-    request = kinds.copy_request(wanted.source, wanted.target, wanted.options)
+    request = copy_request(wanted.source, wanted.target, wanted.options)
     plan = plan_copy(request)
     survey = survey_copy(request, plan)
     seconds = expected_seconds(wanted.source, wanted.target, plan.strategy, survey.bytes)

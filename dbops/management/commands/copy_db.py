@@ -7,7 +7,7 @@ from typing import Any
 
 from dbops import conf, policy
 from dbops.catalogue import expected_seconds
-from dbops.kinds import copy_request
+from dbops.kinds.copies import copy_request
 from dbops.management.console import size
 from dbops.management.copy_arguments import add_copy_arguments, copy_options
 from dbops.management.operation_command import DbopsCommand, operation_json

@@ -1,0 +1,61 @@
+"""What is made in a database where it stands: triggers, and bringing it into being."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+
+from django.core.management import CommandError, call_command
+from django.db import Error as DatabaseLayerError
+from django.db import connections
+
+from dbops import conf
+from dbops.exceptions import StatementError
+from dbops.kinds.kind import KindOfOperation, Result
+from dbops.models import Operation
+from dbops.operations.context import OperationContext
+from dbops.operations.maintenance import InitRequest, init_db
+from dbops.operations.triggers import ApplyTriggersRequest, apply_base_triggers, apply_triggers
+
+
+def _triggers(operation: Operation, context: OperationContext) -> Result:
+    options = operation.options
+    request = ApplyTriggersRequest(
+        database=conf.database_params(operation.target),
+        environment=operation.target,
+        schemas=tuple(options["schemas"]) if options.get("schemas") else None,
+        base_only=bool(options.get("base_only")),
+    )
+    apply = apply_base_triggers if request.base_only else apply_triggers
+    return asdict(apply(request, context))
+
+
+def _init(operation: Operation, context: OperationContext) -> Result:
+    environment = operation.target
+
+    def migrate() -> None:
+        connections[environment].close()
+        try:
+            call_command("migrate", database=environment, interactive=False, verbosity=0)
+        except (DatabaseLayerError, CommandError) as error:
+            raise StatementError(
+                f"Migrating {environment} failed: {str(error).splitlines()[0]}",
+                hint=f"What was applied stays: python manage.py showmigrations "
+                f"--database {environment}",
+            ) from error
+        finally:
+            connections[environment].close()
+
+    request = InitRequest(
+        database=conf.database_params(environment),
+        environment=environment,
+        migrate=migrate,
+        adopt=bool(operation.options.get("adopt")),
+    )
+    return asdict(init_db(request, context))
+
+
+SCHEMA_KINDS: Mapping[str, KindOfOperation] = {
+    Operation.Kind.TRIGGERS: KindOfOperation(_triggers),
+    Operation.Kind.INIT: KindOfOperation(_init),
+}
