@@ -17,16 +17,13 @@ from dbops.backups.store import BackupStore
 from dbops.exceptions import ConfigurationError, ToolError, UnknownEnvironmentError
 from dbops.masking.rules import Rules, load_rules
 from dbops.postgres.embedded import EmbeddedServer
-from dbops.postgres.params import ConnectionParams
+from dbops.postgres.params import DEFAULT_PORT, ConnectionParams
 from dbops.postgres.process import run
 from skinspire.databases import EMBEDDED
 from skinspire.environment import ENVIRONMENTS, UnknownEnvironment, normalize_environment
 
-# Options of Django's backend that are no keywords of libpq, and keywords we set ourselves.
-_NOT_PASSED_ON = {
-    "pool", "server_side_binding", "isolation_level", "assume_role",
-    "application_name", "client_encoding", "connect_timeout",
-}  # fmt: skip
+# Keywords we set ourselves.
+_NOT_PASSED_ON = {"application_name", "client_encoding", "connect_timeout"}
 
 _SHORTEST_MASKING_KEY = 32
 
@@ -56,11 +53,10 @@ def database_params(environment: str) -> ConnectionParams:
     options: dict[str, Any] = dict(configured.get("OPTIONS") or {})
     return ConnectionParams(
         database=configured["NAME"],
-        # A URL may name these behind its question mark instead.
-        host=options.pop("host", "") or configured.get("HOST", ""),
-        port=int(options.pop("port", "") or configured.get("PORT") or 5432),
-        user=options.pop("user", "") or configured.get("USER", ""),
-        password=options.pop("password", "") or configured.get("PASSWORD", ""),
+        host=configured["HOST"],
+        port=configured["PORT"] or DEFAULT_PORT,
+        user=configured["USER"],
+        password=configured["PASSWORD"],
         extra={key: str(value) for key, value in options.items() if key not in _NOT_PASSED_ON},
     )
 

@@ -50,6 +50,12 @@ class ConnectionFailedError(DbopsError):
     code = "connection_failed"
 
 
+class PooledConnectionError(ConnectionFailedError):
+    """A connection pooler answers where the server itself is needed."""
+
+    code = "pooled_connection"
+
+
 class StatementError(DbopsError):
     """The server refused a statement; the message is the server's own first line."""
 

@@ -1,11 +1,19 @@
-"""``DATABASES`` from URLs, or from the embedded server where an environment has none."""
+"""``DATABASES`` from URLs, or from the embedded server where an environment has none.
+
+``<ENV>_DATABASE_URL`` leads to the server itself and serves operations. Beside it there may be
+``<ENV>_POOL_URL``, which only ``default`` of the active environment goes by, and
+``<ENV>_REPLICA_URL``, which read-only sessions go by.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import environ
+import psycopg2
+from psycopg2.extensions import parse_dsn
 
 from dbops.postgres.embedded import ROLE, EmbeddedServer
 from skinspire.environment import ENVIRONMENTS
@@ -13,25 +21,73 @@ from skinspire.environment import ENVIRONMENTS
 POSTGRESQL = "django.db.backends.postgresql"
 EMBEDDED = "EMBEDDED"
 """Key in ``DATABASES[alias]`` that marks a database of the embedded server."""
+REPLICA_SUFFIX = "_replica"
+_SCHEMES = ("postgres://", "postgresql://", "pgsql://")
+_KEPT_SECONDS = 60
+"""For how long a connection of the console outlives its request."""
+_CONNECT_SECONDS = 5
+"""A page must not wait as long for a server that is gone as an operation may; of each host."""
 
 
 class MalformedUrl(ValueError):
-    """A ``*_DATABASE_URL`` that is not ``postgresql://user:password@host:port/database``."""
+    """A ``*_URL`` that is not ``postgresql://user:password@host:port/database``."""
 
 
-def database_from_url(variable: str, url: str) -> dict[str, Any]:
+@dataclass(frozen=True)
+class EnvironmentUrls:
+    """What is configured for one environment; "" for what is not."""
+
+    database: str = ""
+    pool: str = ""
+    replica: str = ""
+
+
+def database_from_url(
+    variable: str, url: str, several_hosts: str = "primary"
+) -> dict[str, Any]:
     """Django's settings for a PostgreSQL URL. The error names the variable, never the value.
+
+    libpq itself takes it apart: what comes before the question mark can name several hosts, and
+    what follows are libpq's own keywords.
+
+    Args:
+        several_hosts: ``target_session_attrs`` of a URL with several hosts that does not say.
+            With libpq's ``any``, two sessions of one operation could be on two servers.
 
     Raises:
         MalformedUrl: not a PostgreSQL URL, or one without a database name.
     """
+    shape = f"{variable} must be postgresql://user:password@host:port/database."
+    if not url.startswith(_SCHEMES):
+        raise MalformedUrl(shape)
     try:
-        settings = dict(environ.Env.db_url_config(url, engine=POSTGRESQL))
-    except Exception as error:  # django-environ lets whatever urllib raised through
-        raise MalformedUrl(f"{variable} is not a database URL.") from error
-    if not url.startswith(("postgres://", "postgresql://", "pgsql://")) or not settings["NAME"]:
-        raise MalformedUrl(f"{variable} must be postgresql://user:password@host:port/database.")
-    return settings
+        found: dict[str, str] = parse_dsn(_readable_by_libpq(url))
+    except psycopg2.Error:  # its message quotes what it stumbles over, maybe the password
+        raise MalformedUrl(
+            f"{variable} is not a database URL: a character that has to be percent-encoded, "
+            "or an option behind the question mark that libpq does not know."
+        ) from None
+    hosts, ports = found.pop("host", ""), found.pop("port", "")
+    if not found.get("dbname") or not all(map(_is_port, ports.split(","))):
+        raise MalformedUrl(shape)
+    if "," in hosts + found.get("hostaddr", ""):
+        found.setdefault("target_session_attrs", several_hosts)
+    return {
+        "ENGINE": POSTGRESQL, "NAME": found.pop("dbname"), "HOST": hosts, "PORT": ports,
+        "USER": found.pop("user", ""), "PASSWORD": found.pop("password", ""), "OPTIONS": found,
+    }  # fmt: skip
+
+
+def _readable_by_libpq(url: str) -> str:
+    """A password may hold an @ as it is: libpq would take what follows for the host."""
+    rest = url.partition("://")[2]
+    place = min((rest.find(mark) for mark in "/?" if mark in rest), default=len(rest))
+    user, at, hosts = rest[:place].rpartition("@")
+    return f"postgresql://{user.replace('@', '%40')}{at}{hosts}{rest[place:]}"
+
+
+def _is_port(text: str) -> bool:
+    return not text or (text.isdecimal() and 0 < int(text) < 1 << 16)
 
 
 def embedded_database(home: Path, name: str) -> dict[str, Any]:
@@ -52,18 +108,45 @@ def embedded_database(home: Path, name: str) -> dict[str, Any]:
     }
 
 
-def environment_databases(urls: dict[str, str], home: Path) -> dict[str, dict[str, Any]]:
-    """The aliases ``dev``, ``test`` and ``prod``.
+def environment_databases(
+    urls: Mapping[str, EnvironmentUrls], home: Path, active: str
+) -> dict[str, dict[str, Any]]:
+    """The aliases ``default``, ``dev``, ``test`` and ``prod``, and those of replicas.
 
     Args:
-        urls: the value of ``<ENV>_DATABASE_URL`` by environment; "" for the embedded server.
+        active: the environment that ``default`` is.
     """
-    return {
-        name: database_from_url(f"{name.upper()}_DATABASE_URL", urls[name])
-        if urls[name]
+    found = {
+        name: database_from_url(f"{name.upper()}_DATABASE_URL", urls[name].database)
+        if urls[name].database
         else embedded_database(home, name)
         for name in ENVIRONMENTS
     }
+    for name in ENVIRONMENTS:
+        if urls[name].replica:
+            found[name + REPLICA_SUFFIX] = replica_database(name, urls[name].replica)
+    pool = urls[active].pool
+    console = database_from_url(f"{active.upper()}_POOL_URL", pool) if pool else found[active]
+    return {"default": for_requests(console), **found}
+
+
+def for_requests(database: dict[str, Any]) -> dict[str, Any]:
+    """The same database for a process that answers requests: connections stay open, are tried
+    before they are used again, and keep nothing that a pooler in transaction mode would lose."""
+    return database | {
+        "CONN_MAX_AGE": _KEPT_SECONDS,
+        "CONN_HEALTH_CHECKS": True,
+        # A cursor of the server would be sought on another of the pooler's connections.
+        "DISABLE_SERVER_SIDE_CURSORS": True,
+        "OPTIONS": {"connect_timeout": _CONNECT_SECONDS} | (database.get("OPTIONS") or {}),
+    }
+
+
+def replica_database(environment: str, url: str) -> dict[str, Any]:
+    """What read-only sessions of an environment go by. Tests take the primary for it."""
+    variable = f"{environment.upper()}_REPLICA_URL"
+    found = for_requests(database_from_url(variable, url, "prefer-standby"))
+    return found | {"CONN_MAX_AGE": 0, "TEST": {"MIRROR": environment}}
 
 
 def control_database(url: str, home: Path) -> dict[str, Any]:

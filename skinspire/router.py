@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from skinspire.databases import REPLICA_SUFFIX
+
 CONTROL = "control"
 CONTROL_APPS = frozenset({"dbops", "django_tasks_database"})
 
@@ -18,4 +20,6 @@ class ControlRouter:
         return self.db_for_read(model)
 
     def allow_migrate(self, db: str, app_label: str, **hints: Any) -> bool:
+        if db.endswith(REPLICA_SUFFIX):  # its tables come from the primary
+            return False
         return (db == CONTROL) == (app_label in CONTROL_APPS)

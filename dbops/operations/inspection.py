@@ -108,7 +108,7 @@ def inspect_environment(request: InspectRequest) -> EnvironmentFacts:
 
 def server_label(params: ConnectionParams) -> str:
     """``host:port/database``."""
-    return f"{params.host or 'local socket'}:{params.port}/{params.database}"
+    return f"{params.address}/{params.database}"
 
 
 def plan_in_place(request: InspectRequest, *, writing: bool) -> Endpoint:

@@ -11,7 +11,7 @@ import psycopg2
 import psycopg2.extensions
 from psycopg2 import sql
 
-from dbops.exceptions import ConnectionFailedError, StatementError
+from dbops.exceptions import ConnectionFailedError, PooledConnectionError, StatementError
 from dbops.postgres.params import ConnectionParams
 from dbops.postgres.process import Poll
 
@@ -39,6 +39,9 @@ WRITTEN = {
     "extra_float_digits": "1", "bytea_output": "hex", "xmloption": "content", "lc_monetary": "C",
 }  # fmt: skip
 """How values are written as text, where a setting decides it."""
+# PgBouncer's own words, where PostgreSQL has others: it knows no maintenance database, or refuses
+# the settings a URL brings.
+_OF_POOLERS = ("no such database:", "unsupported startup parameter")
 OUR_SEARCH_PATH = f"SELECT pg_catalog.set_config('search_path', '{_OURS['search_path']}', false)"
 """For a session in which somebody else's script has set another."""
 
@@ -64,6 +67,7 @@ def connect(
 
     Raises:
         ConnectionFailedError: no answer, or refused. The message names no password.
+        PooledConnectionError: a pooler answers in the server's stead.
     """
     try:
         connection: Connection = psycopg2.connect(
@@ -73,26 +77,50 @@ def connect(
             client_encoding="UTF8",
         )
     except psycopg2.OperationalError as error:
+        line = first_line(error)
+        if any(words in line for words in _OF_POOLERS):
+            raise _pooled(params) from error
         raise ConnectionFailedError(
-            f"Cannot connect to {params.label}: {first_line(error)}",
+            f"Cannot connect to {params.label}: {line}",
             hint="Is the server up? The embedded one starts with: python manage.py pg start",
         ) from error
     connection.autocommit = True
-    apply_settings(connection, our_settings(connection.server_version))
-    if actor:
-        execute(connection, "SELECT set_config('skinspire.actor', %s, false)", [actor])
+    try:
+        if not apply_settings(connection, our_settings(connection.server_version)):
+            raise _pooled(params)
+        if actor:
+            execute(connection, "SELECT set_config('skinspire.actor', %s, false)", [actor])
+    except BaseException:
+        connection.close()
+        raise
     return connection
 
 
-def apply_settings(connection: Connection, settings: Mapping[str, str]) -> None:
-    """For the rest of the session. Raises StatementError."""
-    execute(
-        connection,
-        # Qualified: the search_path is not ours yet.
-        """SELECT pg_catalog.set_config(name, value, false)
-             FROM ROWS FROM (pg_catalog.unnest(%s::pg_catalog.text[]),
-                             pg_catalog.unnest(%s::pg_catalog.text[])) s (name, value)""",
-        [list(settings), list(settings.values())],
+def apply_settings(connection: Connection, settings: Mapping[str, str]) -> bool:
+    """For the rest of the session. Raises StatementError.
+
+    False, and nothing is set, where the session is a pooler's: it tells its client a process id
+    of its own making, and would hand our settings on to whoever gets the session next.
+    """
+    return bool(
+        execute(
+            connection,
+            # Qualified: the search_path is not ours yet.
+            """SELECT pg_catalog.set_config(name, value, false)
+                 FROM ROWS FROM (pg_catalog.unnest(%s::pg_catalog.text[]),
+                                 pg_catalog.unnest(%s::pg_catalog.text[])) s (name, value)
+                WHERE pg_catalog.pg_backend_pid() OPERATOR(pg_catalog.=) %s""",
+            [list(settings), list(settings.values()), connection.info.backend_pid],
+        )
+    )
+
+
+def _pooled(params: ConnectionParams) -> PooledConnectionError:
+    return PooledConnectionError(
+        f"{params.address} is a connection pooler, which cannot keep the locks, snapshots and "
+        "settings of an operation.",
+        hint="Let <ENV>_DATABASE_URL lead to the server itself; the pooler's address belongs into "
+        "<ENV>_POOL_URL, which the console goes by.",
     )
 
 

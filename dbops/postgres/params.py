@@ -7,13 +7,18 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 
+DEFAULT_PORT = 5432
+
+
 @dataclass(frozen=True)
 class ConnectionParams:
     """libpq's connection parameters; the password never shows in ``repr``."""
 
     database: str
     host: str = ""
-    port: int = 5432
+    """Several with commas between them: libpq takes the first that answers as it should."""
+    port: int | str = DEFAULT_PORT
+    """One for all hosts, or as many as there are, with commas between them."""
     user: str = ""
     password: str = field(default="", repr=False)
     extra: Mapping[str, str] = field(default_factory=dict)
@@ -68,7 +73,17 @@ class ConnectionParams:
         return f"dbname='{escaped}'"
 
     @property
+    def address(self) -> str:
+        """``host:port``, of each host."""
+        hosts = (self.host or self.extra.get("hostaddr") or "local socket").split(",")
+        given = str(self.port).split(",")
+        ports = given if len(given) == len(hosts) else given[:1] * len(hosts)
+        return ",".join(
+            f"[{host}]:{port or DEFAULT_PORT}" if ":" in host else f"{host}:{port or DEFAULT_PORT}"
+            for host, port in zip(hosts, ports, strict=True)
+        )
+
+    @property
     def label(self) -> str:
         """``user@host:port/database`` for people; never the password."""
-        host = self.host or "local socket"
-        return f"{self.user}@{host}:{self.port}/{self.database}"
+        return f"{self.user}@{self.address}/{self.database}"

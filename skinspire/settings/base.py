@@ -10,8 +10,18 @@ import environ
 from csp.constants import NONE, SELF
 
 from dbops.exceptions import ConfigurationError
-from skinspire.databases import MalformedUrl, control_database, environment_databases
-from skinspire.environment import ActiveEnvironment, UnknownEnvironment, discover_environment
+from skinspire.databases import (
+    EnvironmentUrls,
+    MalformedUrl,
+    control_database,
+    environment_databases,
+)
+from skinspire.environment import (
+    ENVIRONMENTS,
+    ActiveEnvironment,
+    UnknownEnvironment,
+    discover_environment,
+)
 from skinspire.storage import MalformedStorageUrl, backup_storage
 from skinspire.variables import (
     kept_secret,
@@ -36,12 +46,15 @@ DATABASES = {"default": {"ENGINE": "django.db.backends.dummy"}}
 try:
     ENVIRONMENT = discover_environment(SKINSPIRE_HOME)
     _URLS = {
-        name: read_secret(env, f"{name.upper()}_DATABASE_URL") for name in ("dev", "test", "prod")
+        name: EnvironmentUrls(
+            database=read_secret(env, f"{name.upper()}_DATABASE_URL"),
+            pool=read_secret(env, f"{name.upper()}_POOL_URL"),
+            replica=read_secret(env, f"{name.upper()}_REPLICA_URL"),
+        )
+        for name in ENVIRONMENTS
     }
-    _ENVIRONMENTS = environment_databases(_URLS, SKINSPIRE_HOME)
     DATABASES = {
-        "default": _ENVIRONMENTS[ENVIRONMENT.name],
-        **_ENVIRONMENTS,
+        **environment_databases(_URLS, SKINSPIRE_HOME, ENVIRONMENT.name),
         "control": control_database(read_secret(env, "CONTROL_DATABASE_URL"), SKINSPIRE_HOME),
     }
 except UnknownEnvironment as error:
