@@ -10,7 +10,7 @@ from typing import Any
 
 from django.conf import settings
 from django.core.files.storage import FileSystemStorage, storages
-from django.db import connections
+from django.db import DEFAULT_DB_ALIAS, connections
 
 from dbops.backups.encryption import Keys
 from dbops.backups.store import BackupStore
@@ -19,7 +19,7 @@ from dbops.masking.rules import Rules, load_rules
 from dbops.postgres.embedded import EmbeddedServer
 from dbops.postgres.params import DEFAULT_PORT, ConnectionParams
 from dbops.postgres.process import run
-from skinspire.databases import EMBEDDED
+from skinspire.databases import EMBEDDED, REPLICA_SUFFIX
 from skinspire.environment import ENVIRONMENTS, UnknownEnvironment, normalize_environment
 
 # Keywords we set ourselves.
@@ -59,6 +59,18 @@ def database_params(environment: str) -> ConnectionParams:
         password=configured["PASSWORD"],
         extra={key: str(value) for key, value in options.items() if key not in _NOT_PASSED_ON},
     )
+
+
+def session_alias(environment: str) -> str:
+    """The Django alias that sessions on an environment go by: the active one's is ``default``."""
+    _require_configuration()
+    return DEFAULT_DB_ALIAS if environment == active_environment() else environment
+
+
+def replica_alias(environment: str) -> str | None:
+    """The alias of an environment's replica, or None where it has none."""
+    alias = environment + REPLICA_SUFFIX
+    return alias if alias in _databases() else None
 
 
 def embedded_server() -> EmbeddedServer:

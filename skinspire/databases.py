@@ -42,9 +42,7 @@ class EnvironmentUrls:
     replica: str = ""
 
 
-def database_from_url(
-    variable: str, url: str, several_hosts: str = "primary"
-) -> dict[str, Any]:
+def database_from_url(variable: str, url: str, several_hosts: str = "primary") -> dict[str, Any]:
     """Django's settings for a PostgreSQL URL. The error names the variable, never the value.
 
     libpq itself takes it apart: what comes before the question mark can name several hosts, and
@@ -126,8 +124,11 @@ def environment_databases(
         if urls[name].replica:
             found[name + REPLICA_SUFFIX] = replica_database(name, urls[name].replica)
     pool = urls[active].pool
-    console = database_from_url(f"{active.upper()}_POOL_URL", pool) if pool else found[active]
-    return {"default": for_requests(console), **found}
+    if pool:
+        console = for_requests(database_from_url(f"{active.upper()}_POOL_URL", pool))
+    else:  # one and the same, as a test database is for both
+        console = found[active] = for_requests(found[active])
+    return {"default": console, **found}
 
 
 def for_requests(database: dict[str, Any]) -> dict[str, Any]:

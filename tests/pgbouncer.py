@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import pwd
+import secrets
+import shutil
 import socket
 import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
-
-import pwd
-import os
-import secrets
-import shutil
 
 from tests import servers
 from tests.conftest import skip_or_fail

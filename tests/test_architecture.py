@@ -17,7 +17,7 @@ LAYERS: list[tuple[str, tuple[str, ...]]] = [
     ("running", ("dbops.runner", "dbops.tasks", "dbops.kinds", "dbops.sweep", "dbops.demo",
                  "dbops.schedules", "dbops.kept", "dbops.watch", "dbops.pruning")),
     ("records", ("dbops.journal", "dbops.policy", "dbops.catalogue", "dbops.models", "dbops.conf",
-                 "dbops.checks", "dbops.migrations")),
+                 "dbops.checks", "dbops.migrations", "dbops.database_service", "dbops.detached")),
     ("operations", ("dbops.operations",)),
     ("backups", ("dbops.backups", "dbops.masking", "dbops.sample")),
     ("postgres", ("dbops.postgres",)),

@@ -14,6 +14,7 @@ from tests.servers import Server
 
 def test_an_operation_refuses_a_pooler_and_leaves_nothing_in_its_sessions(server18: Server) -> None:
     import psycopg2
+
     with pgbouncer(server18) as port:
         params = replace(server18.params, port=port)
         with pytest.raises(PooledConnectionError) as caught:
@@ -24,6 +25,5 @@ def test_an_operation_refuses_a_pooler_and_leaves_nothing_in_its_sessions(server
             cursor.execute("SHOW search_path")
             assert cursor.fetchone() == ('"$user", public',)
         plain.close()
-    with pgbouncer(server18, "elsewhere") as port:
-        with pytest.raises(PooledConnectionError) as caught:
-            connect(replace(server18.params, port=port))
+    with pgbouncer(server18, "elsewhere") as port, pytest.raises(PooledConnectionError):
+        connect(replace(server18.params, port=port))
