@@ -2,9 +2,8 @@
 
 from django.urls import path
 
-from dbops.views import dashboard, healthz
+from dbops.views import dashboard
 
 urlpatterns = [
     path("", dashboard, name="dashboard"),
-    path("healthz", healthz, name="healthz"),
 ]

@@ -1,4 +1,4 @@
-"""The dashboard, and a sign of life for whoever watches the process."""
+"""The dashboard."""
 
 from __future__ import annotations
 
@@ -22,12 +22,6 @@ from dbops.operations.inspection import EnvironmentFacts, inspect_environments
 from skinspire.environment import ENVIRONMENTS
 
 RECENT = 12
-
-
-@require_safe
-def healthz(request: HttpRequest) -> HttpResponse:
-    """The process answers; nothing else is looked at."""
-    return HttpResponse("ok\n", content_type="text/plain")
 
 
 @never_cache

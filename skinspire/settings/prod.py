@@ -9,6 +9,7 @@ STATIC_ROOT = SKINSPIRE_HOME / "static"  # filled by collectstatic; elsewhere fo
 SESSION_COOKIE_SECURE = True
 CSRF_COOKIE_SECURE = True
 SECURE_SSL_REDIRECT = read_flag(env, "SECURE_SSL_REDIRECT", True)
+SECURE_REDIRECT_EXEMPT = [r"^(healthz|readyz)$"]  # asked from beside, behind what speaks TLS
 SECURE_HSTS_SECONDS = 31_536_000
 SECURE_HSTS_INCLUDE_SUBDOMAINS = True
 SECURE_HSTS_PRELOAD = True
