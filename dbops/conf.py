@@ -16,6 +16,7 @@ from dbops.backups.encryption import Keys
 from dbops.backups.store import BackupStore
 from dbops.exceptions import ConfigurationError, ToolError, UnknownEnvironmentError
 from dbops.masking.rules import Rules, load_rules
+from dbops.postgres.databases import settled
 from dbops.postgres.embedded import EmbeddedServer
 from dbops.postgres.params import DEFAULT_PORT, ConnectionParams
 from dbops.postgres.process import run
@@ -42,7 +43,16 @@ def resolve_environment(name: str | None) -> str:
 
 
 def database_params(environment: str) -> ConnectionParams:
-    """How to reach an environment's database.
+    """How to reach an environment's database; of several hosts, the one that answers now.
+
+    Raises:
+        ConfigurationError: the embedded server that would serve it was never started.
+    """
+    return settled(configured_params(environment))
+
+
+def configured_params(environment: str) -> ConnectionParams:
+    """How to reach an environment's database, without looking for it.
 
     Raises:
         ConfigurationError: the embedded server that would serve it was never started.
@@ -65,6 +75,15 @@ def session_alias(environment: str) -> str:
     """The Django alias that sessions on an environment go by: the active one's is ``default``."""
     _require_configuration()
     return DEFAULT_DB_ALIAS if environment == active_environment() else environment
+
+
+def direct_alias(alias: str) -> str:
+    """The alias that leads to the same database past a pooler: migrations lock and set things."""
+    if alias != DEFAULT_DB_ALIAS or settings.CONFIGURATION_ERROR:
+        return alias
+    direct = active_environment()
+    pooled = settings.DATABASES[DEFAULT_DB_ALIAS] is not settings.DATABASES[direct]
+    return direct if pooled else alias
 
 
 def replica_alias(environment: str) -> str | None:

@@ -68,7 +68,9 @@ def database_from_url(variable: str, url: str, several_hosts: str = "primary") -
     hosts, ports = found.pop("host", ""), found.pop("port", "")
     if not found.get("dbname") or not all(map(_is_port, ports.split(","))):
         raise MalformedUrl(shape)
-    if "," in hosts + found.get("hostaddr", ""):
+    if "," in found.get("hostaddr", ""):
+        raise MalformedUrl(f"{variable} names several hosts by hostaddr: name them as hosts.")
+    if "," in hosts:
         found.setdefault("target_session_attrs", several_hosts)
     return {
         "ENGINE": POSTGRESQL, "NAME": found.pop("dbname"), "HOST": hosts, "PORT": ports,

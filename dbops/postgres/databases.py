@@ -9,14 +9,14 @@ import hashlib
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import psutil
 from psycopg2 import sql
 
-from dbops.exceptions import ForeignDumpError, StatementError
+from dbops.exceptions import ConnectionFailedError, ForeignDumpError, StatementError
 from dbops.postgres.connection import (
     Connection,
     execute,
@@ -84,6 +84,22 @@ class DatabaseFacts:
                 "settings": tuple((role, key, value) for role, key, value in settings),
             }
         )
+
+
+def settled(params: ConnectionParams) -> ConnectionParams:
+    """The same by the one of several hosts to which libpq leads now.
+
+    All sessions and tools of an operation have to be on one server. And libpq does not go on to
+    the next host where one answers that it knows no such database, as a standby does of one that
+    was made a moment ago.
+    """
+    if "," not in params.host:
+        return params
+    try:
+        with session(params.with_database(MAINTENANCE)) as connection:
+            return replace(params, host=connection.info.host, port=connection.info.port)
+    except ConnectionFailedError:
+        return params  # whoever uses them hears why
 
 
 def server_facts(connection: Connection) -> ServerFacts:

@@ -54,4 +54,5 @@ def _make_control_file() -> None:
 
 
 def _aliases(options: dict[str, Any]) -> list[str]:
-    return [options["database"]] if options["database"] else [CONTROL, DEFAULT_DB_ALIAS]
+    named = [options["database"]] if options["database"] else [CONTROL, DEFAULT_DB_ALIAS]
+    return [conf.direct_alias(alias) for alias in named]
