@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from psycopg2 import sql
 
+from dbops.exceptions import PreflightError
 from dbops.postgres.connection import (
     WRITTEN,
     Connection,
@@ -84,6 +85,7 @@ def tables(connection: Connection) -> list[Table]:
                AND {USER_SCHEMA} AND {NOT_OF_EXTENSION}
              ORDER BY 1, 2""",
     )
+    _require_plain(schema for schema, *_ in rows)
     return [Table(*row) for row in rows]
 
 
@@ -92,16 +94,29 @@ def table_names(connection: Connection) -> list[tuple[str, str]]:
     for no lock."""
     rows = fetch_all(
         connection,
-        f"""SELECT n.nspname || '.' || c.relname,
+        f"""SELECT n.nspname, n.nspname || '.' || c.relname,
                   coalesce((SELECT m.nspname || '.' || p.relname FROM pg_class p
                               JOIN pg_namespace m ON m.oid = p.relnamespace
                              WHERE c.relispartition AND p.oid = pg_partition_root(c.oid)),
                            n.nspname || '.' || c.relname)
               FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
              WHERE c.relkind IN ('r', 'p') AND c.relpersistence <> 't'
-               AND {USER_SCHEMA} AND {NOT_OF_EXTENSION} ORDER BY 1""",
+               AND {USER_SCHEMA} AND {NOT_OF_EXTENSION} ORDER BY 2""",
     )
-    return [(table, root) for table, root in rows]
+    _require_plain(schema for schema, *_ in rows)
+    return [(table, root) for _, table, root in rows]
+
+
+def _require_plain(schemas: Iterable[str]) -> None:
+    """We call a table "schema.table", parted at the first dot: "a.b"."c" would be taken for
+    "a"."b.c". Raises PreflightError."""
+    dotted = next((schema for schema in schemas if "." in schema), None)
+    if dotted is not None:
+        name, plain = quoted_name(dotted), quoted_name(dotted.replace(".", "_"))
+        raise PreflightError(
+            f"Schema {name} has a dot in its name: its tables cannot be told from another's.",
+            hint=f"Rename it: ALTER SCHEMA {name} RENAME TO {plain}",
+        )
 
 
 def count_rows(connection: Connection, poll: Poll) -> dict[str, int]:
