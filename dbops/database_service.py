@@ -136,8 +136,12 @@ def get_db_session(env: str | None = None, read_only: bool = False) -> Iterator[
     reading = any(it.read_only for it in opened if it.environment == environment)
     if reading and not read_only:
         raise UsageError("A session that may write was asked for inside a read-only one.")
-    session = Session(environment, _alias(environment, read_only), read_only=read_only)
-    with _transaction(session, savepoint=_Modes.nested or (read_only and not reading)):
+    alias, left_open = _choose(environment, read_only)
+    session = Session(environment, alias, read_only=read_only)
+    with (
+        _disconnecting(session, left_open),
+        _transaction(session, savepoint=_Modes.nested or (read_only and not reading)),
+    ):
         opened.append(session)
         try:
             yield session
@@ -169,11 +173,22 @@ def _leave(session: Session, opened: list[Session]) -> None:
 
 
 @contextmanager
+def _disconnecting(session: Session, left_open: bool) -> Iterator[None]:
+    """Leave the connection open only where it was: a thread that serves no request would keep it
+    for ever."""
+    connection = session.connection
+    if not connection.in_atomic_block:
+        connection.close_if_unusable_or_obsolete()
+    try:
+        yield
+    finally:
+        if not left_open and not connection.in_atomic_block:
+            connection.close()
+
+
+@contextmanager
 def _transaction(session: Session, *, savepoint: bool) -> Iterator[None]:
     connection = session.connection
-    outermost = not connection.in_atomic_block
-    if outermost:
-        connection.close_if_unusable_or_obsolete()
     try:
         with ExitStack() as stack:
             stack.enter_context(transaction.atomic(using=session.using, savepoint=savepoint))
@@ -189,17 +204,19 @@ def _transaction(session: Session, *, savepoint: bool) -> Iterator[None]:
     except _OutOfTurn:
         connection.set_rollback(True)
         raise
-    finally:
-        if outermost and not connection.in_atomic_block:
-            connection.close_if_unusable_or_obsolete()
 
 
-def _alias(environment: str, read_only: bool) -> str:
-    """A replica only where this thread has nothing on the primary that it had to see."""
+def _choose(environment: str, read_only: bool) -> tuple[str, bool]:
+    """The alias, and whether it is connected already. A replica only where this thread has nothing
+    on the primary that it had to see."""
     primary, replica = conf.session_alias(environment), conf.replica_alias(environment)
+    connected = connections[primary].connection is not None
     if not read_only or replica is None or connections[primary].in_atomic_block:
-        return primary
-    return replica if _answers(replica, environment) else primary
+        return primary, connected
+    replica_connected = connections[replica].connection is not None
+    if _answers(replica, environment):
+        return replica, replica_connected
+    return primary, connected
 
 
 def _answers(replica: str, environment: str) -> bool:

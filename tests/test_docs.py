@@ -24,14 +24,21 @@ def test_every_variable_is_in_the_example() -> None:
     read = set()
     for path in (ROOT / "skinspire").rglob("*.py"):
         read |= set(re.findall(r'(?:read_\w+|env\.str)\((?:env, )?"([A-Z_]+)"', path.read_text()))
-    read |= {f"{name}_DATABASE_URL" for name in ("DEV", "TEST", "PROD")} | {"SKINSPIRE_ENV"}
+    read |= {
+        f"{name}_{kind}_URL"
+        for name in ("DEV", "TEST", "PROD")
+        for kind in ("DATABASE", "POOL", "REPLICA")
+    } | {"SKINSPIRE_ENV"}
     example = (ROOT / ".env.example").read_text()
     assert {name for name in read if not re.search(rf"^#?{name}=", example, re.M)} == set()
 
 
 def test_the_example_holds_no_secret() -> None:
     for line in (ROOT / ".env.example").read_text().splitlines():
-        if re.match(r"^#?(SECRET_KEY|\w+_DATABASE_URL|BACKUP_IDENTITY|\w+_PASSPHRASE)=", line):
+        if re.match(
+            r"^#?(SECRET_KEY|\w+_(?:DATABASE|POOL|REPLICA)_URL|BACKUP_IDENTITY|\w+_PASSPHRASE)=",
+            line,
+        ):
             assert line.endswith("=")
 
 
