@@ -7,6 +7,8 @@ import ast
 import re
 from pathlib import Path
 
+from skinspire.known import BY_NAME, KNOWN
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -27,6 +29,24 @@ def test_every_variable_is_in_the_example() -> None:
     read |= {f"{name}_DATABASE_URL" for name in ("DEV", "TEST", "PROD")} | {"SKINSPIRE_ENV"}
     example = (ROOT / ".env.example").read_text()
     assert {name for name in read if not re.search(rf"^#?{name}=", example, re.M)} == set()
+    # Those that are known are shown by show_db_config, and typing errors are measured by them.
+    assert read <= set(BY_NAME)
+    assert set(re.findall(r"^#?([A-Z_]+)=", example, re.M)) == set(BY_NAME)
+
+
+def test_the_page_on_environments_has_every_variable() -> None:
+    rows = [f"| `{it.name}`{' †' if it.secret else ''} | {it.what} | {it.empty} |" for it in KNOWN]
+    page = (ROOT / "docs/environments.md").read_text()
+    table = page[page.index("## Variables") :]
+    assert re.findall(r"^\| `.*$", table, re.M) == rows
+
+
+def test_every_secret_may_come_from_a_file() -> None:
+    """What is marked so is read so, and nothing else."""
+    source = "".join(path.read_text() for path in (ROOT / "skinspire").rglob("*.py"))
+    read = set(re.findall(r'read_secret\(env, f?"([A-Z_]+)"', source))
+    read |= {f"{name}_DATABASE_URL" for name in ("DEV", "TEST", "PROD")}
+    assert read == {it.name for it in KNOWN if it.secret}
 
 
 def test_the_example_holds_no_secret() -> None:
