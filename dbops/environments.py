@@ -47,6 +47,11 @@ class Source:
     origin: str
     decides: bool
 
+    @property
+    def title(self) -> str:
+        """For people: the file's path says less than what wrote it."""
+        return "File of switch_env" if self.origin == "switch_env" else self.name
+
 
 @dataclass(frozen=True)
 class EnvironmentState:
@@ -215,7 +220,7 @@ def _text(value: Any) -> str:
         return str(value).lower()
     if isinstance(value, dict):
         return ",".join(f"{word}={number}" for word, number in value.items())
-    return ",".join(value) if isinstance(value, (list, tuple)) else str(value)
+    return ", ".join(value) if isinstance(value, (list, tuple)) else str(value)
 
 
 def switch_environment(name: str, *, actor: str, confirm: str = "") -> Switched:

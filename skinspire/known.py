@@ -9,8 +9,10 @@ from difflib import get_close_matches
 
 from skinspire.environment import ENVIRONMENTS, UnknownEnvironment, normalize_environment
 
-_CLOSE = 0.8
-_OURS = re.compile(r"(SKINSPIRE|DBOPS|DBBACKUP|BACKUP)_|\w+_DATABASE_URL(_FILE)?$")
+_CLOSE = 0.85
+_OURS = re.compile(
+    r"(SKINSPIRE|DBOPS|DBBACKUP|BACKUP|MASKING|SECRET|DEV|TEST|PROD|CONTROL)_|\w+_DATABASE_URL"
+)
 
 
 @dataclass(frozen=True)

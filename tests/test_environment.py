@@ -147,3 +147,28 @@ def test_secrets_come_from_files(tmp_path: Path) -> None:
     variables = {key: value for key, value in PROD.items() if key != "PROD_DATABASE_URL"}
     done = _check(tmp_path, variables | {"PROD_DATABASE_URL_FILE": str(secret)})
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("change", "identifier"),
+    [
+        ({"DEBUG": "true"}, "dbops.E010"),
+        ({"SECRET_KEY": "weak"}, "dbops.E011"),
+        ({"ALLOWED_HOSTS": "*"}, "dbops.E012"),
+    ],
+)
+def test_an_open_production_does_not_start(
+    tmp_path: Path, change: dict[str, str], identifier: str
+) -> None:
+    """Fault 48: under gunicorn, which runs no system checks of its own, and under manage.py."""
+    kept = {key: os.environ[key] for key in ("PATH", "HOME") if key in os.environ}
+    done = subprocess.run(
+        [sys.executable, "-m", "gunicorn", "skinspire.wsgi", "--bind=127.0.0.1:0", "--workers=1"],
+        cwd=ROOT, capture_output=True, text=True, timeout=60, check=False,
+        env={**kept, "SKINSPIRE_HOME": str(tmp_path), **PROD, **change},
+    )  # fmt: skip
+    assert done.returncode != 0
+    assert identifier in done.stderr
+    assert "Listening" in done.stderr  # it was our check, not the port
+    checked = _check(tmp_path, PROD | change)
+    assert (checked.returncode, identifier in checked.stderr) == (1, True)
