@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import Any
 
 from django.apps import apps
@@ -16,13 +18,21 @@ from dbops.masking.rules import Rules
 from dbops.masking.safety import is_safe
 from dbops.postgres.stamp import SCHEMA
 from skinspire import variables
-from skinspire.databases import EMBEDDED
+from skinspire.databases import EMBEDDED, POSTGRESQL, REPLICA_SUFFIX
+from skinspire.findings import findings
 
 _HINTS = {
     "dbops.E001": "Set SKINSPIRE_ENV (or DJANGO_ENV) to dev, test or prod.",
     "dbops.E002": "Write it as postgresql://user:password@host:5432/database; "
     "percent-encode special characters of the password.",
     "dbops.E003": "Check the *_FILE variables in the environment and in .env.",
+    "dbops.E007": "Mend that line; .env.example shows how lines are written.",
+    "dbops.W007": "Write one NAME=value a line, in UTF-8, with plain line ends.",
+    "dbops.E008": "Remove one of the two.",
+    "dbops.E009": "chmod 600 .env, and change the secrets others may have read.",
+    "dbops.W009": "chmod 600 it, unless what lies around it keeps others out.",
+    "dbops.W014": "Rename or remove it; every variable: docs/environments.md.",
+    "dbops.E016": "Give the account that runs Skinspire a directory of its own: SKINSPIRE_HOME.",
     "dbops.E006": "Credentials belong into AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; "
     "see .env.example.",
 }
@@ -33,11 +43,14 @@ _FEWEST_CHARACTERS = 5
 
 @register(Tags.security)
 def check_configuration(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
-    """dbops.E001–E003, E006: the settings could not be understood."""
-    if settings.CONFIGURATION_ERROR is None:
-        return []
-    identifier, sentence = settings.CONFIGURATION_ERROR
-    return [Error(sentence, hint=_HINTS[identifier], id=identifier)]
+    """dbops.E001–E003, E006–E009, W014: the settings, or files they come from, are not in order."""
+    told = [(it.id, it.sentence) for it in findings]
+    if settings.CONFIGURATION_ERROR and settings.CONFIGURATION_ERROR not in told:
+        told.append(settings.CONFIGURATION_ERROR)
+    return [
+        (Error if ".E" in identifier else Warning)(sentence, hint=_HINTS[identifier], id=identifier)
+        for identifier, sentence in told
+    ]
 
 
 @register(Tags.security)
@@ -62,6 +75,41 @@ def check_roles(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
         )
         for alias in named_alike
     ]  # fmt: skip
+
+
+@register(Tags.security)
+def check_one_database_each(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    """dbops.E015: two URLs that lead to one database."""
+    by_place: dict[str, list[str]] = {}
+    for alias, database in settings.DATABASES.items():
+        same_by_design = alias == DEFAULT_DB_ALIAS or alias.endswith(REPLICA_SUFFIX)
+        if not same_by_design and database["ENGINE"] == POSTGRESQL:
+            host = str(database.get("HOST") or "").lower()
+            options = dict(database.get("OPTIONS") or {})
+            elsewhere = options.get("hostaddr"), options.get("service")
+            place = repr((host, str(database.get("PORT") or 5432), database["NAME"], elsewhere))
+            by_place.setdefault(place, []).append(alias)
+    return [
+        Error(
+            f"The URLs of {' and '.join(aliases)} lead to one and the same database.",
+            hint="Give each a database of its own: what one replaces, the others would lose.",
+            id="dbops.E015",
+        )
+        for aliases in by_place.values()
+        if len(aliases) > 1
+    ]
+
+
+@register(Tags.security)
+def check_home(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    """dbops.E016: nothing can be kept."""
+    home = Path(settings.SKINSPIRE_HOME)
+    there = next((path for path in (home, *home.parents) if path.exists()), home)
+    known = settings.CONFIGURATION_ERROR and settings.CONFIGURATION_ERROR[0] == "dbops.E016"
+    if known or (there.is_dir() and os.access(there, os.W_OK | os.X_OK)):
+        return []
+    sentence = "SKINSPIRE_HOME cannot be written by this account."
+    return [Error(sentence, hint=_HINTS["dbops.E016"], id="dbops.E016")]
 
 
 @register(Tags.security)

@@ -42,22 +42,29 @@ def resolve_environment(name: str | None) -> str:
         raise UnknownEnvironmentError(str(error)) from error
 
 
-def database_params(environment: str) -> ConnectionParams:
+def database_params(environment: str, *, while_unknown: bool = False) -> ConnectionParams:
     """How to reach an environment's database; of several hosts, the one that answers now.
 
+    Args:
+        while_unknown: also where nobody can say which environment is the active one.
+
     Raises:
         ConfigurationError: the embedded server that would serve it was never started.
     """
-    return settled(configured_params(environment))
+    return settled(configured_params(environment, while_unknown=while_unknown))
 
 
-def configured_params(environment: str) -> ConnectionParams:
+def configured_params(environment: str, *, while_unknown: bool = False) -> ConnectionParams:
     """How to reach an environment's database, without looking for it.
 
+    Args:
+        while_unknown: also where nobody can say which environment is the active one.
+
     Raises:
         ConfigurationError: the embedded server that would serve it was never started.
     """
-    configured = _databases()[environment]
+    unknown = settings.CONFIGURATION_ERROR and settings.CONFIGURATION_ERROR[0] == "dbops.E001"
+    configured = (settings.DATABASES if while_unknown and unknown else _databases())[environment]
     if configured.get(EMBEDDED):
         return embedded_server().params(configured["NAME"])
     options: dict[str, Any] = dict(configured.get("OPTIONS") or {})

@@ -110,6 +110,12 @@ class StampError(PolicyError):
     code = "stamp_mismatch"
 
 
+class OtherEnvironmentError(PolicyError):
+    """This process runs in another environment than was expected, or was to be switched to."""
+
+    code = "other_environment"
+
+
 class SameDatabaseError(PolicyError):
     """Source and target are one and the same database."""
 

@@ -2,8 +2,9 @@
 
 from django.urls import path
 
-from dbops.views import dashboard
+from dbops.views import dashboard, environments
 
 urlpatterns = [
     path("", dashboard, name="dashboard"),
+    path("environments/", environments, name="environments"),
 ]

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.contrib.auth.decorators import login_required
+from django.core.exceptions import PermissionDenied
 from django.db.models import Q
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
@@ -16,6 +17,7 @@ from dbops import conf, policy
 from dbops.admin.actions import PERMISSIONS, may_see_operations
 from dbops.admin.presentation import age, bytes_text, count_text, proof_text, seconds_text
 from dbops.admin.preview import inspect_request, is_allowed
+from dbops.environments import report
 from dbops.exceptions import ConfigurationError
 from dbops.models import Backup, Operation
 from dbops.operations.inspection import EnvironmentFacts, inspect_environments
@@ -37,6 +39,16 @@ def dashboard(request: HttpRequest) -> HttpResponse:
         "recent": [_row(each) for each in Operation.objects.all()[:RECENT]] if sees else [],
     }
     return render(request, "dbops/dashboard.html", context)
+
+
+@never_cache
+@login_required
+@require_safe
+def environments(request: HttpRequest) -> HttpResponse:
+    """What ``switch_env --status`` and ``show_db_config`` say, for staff."""
+    if not may_see_operations(request.user):
+        raise PermissionDenied
+    return render(request, "dbops/environments.html", {"title": "Environment", "report": report()})
 
 
 def _facts() -> list[EnvironmentFacts]:

@@ -7,16 +7,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import SplitResult, urlsplit
 
 import psycopg2
 from psycopg2.extensions import parse_dsn
 
 from dbops.postgres.embedded import ROLE, EmbeddedServer
 from skinspire.environment import ENVIRONMENTS
+from skinspire.masked import is_unambiguous
 
 POSTGRESQL = "django.db.backends.postgresql"
 EMBEDDED = "EMBEDDED"
@@ -27,6 +30,10 @@ _KEPT_SECONDS = 60
 """For how long a connection of the console outlives its request."""
 _CONNECT_SECONDS = 5
 """A page must not wait as long for a server that is gone as an operation may; of each host."""
+
+# A name or address, or a directory of sockets in its escaped form; ":" and digits behind it.
+_PLACE = re.compile(r"(?:\[[0-9A-Fa-f:.%\w]+\]|[\w.%~-]*)(?::\d*)?")
+_LAST_PORT = 65535
 
 
 class MalformedUrl(ValueError):
@@ -59,15 +66,22 @@ def database_from_url(variable: str, url: str, several_hosts: str = "primary") -
     if not url.startswith(_SCHEMES):
         raise MalformedUrl(shape)
     try:
+        _require_clear(variable, urlsplit(url))
         found: dict[str, str] = parse_dsn(_readable_by_libpq(url))
     except psycopg2.Error:  # its message quotes what it stumbles over, maybe the password
         raise MalformedUrl(
             f"{variable} is not a database URL: a character that has to be percent-encoded, "
             "or an option behind the question mark that libpq does not know."
         ) from None
+    except MalformedUrl:
+        raise
+    except ValueError:  # urllib's
+        raise MalformedUrl(shape) from None
     hosts, ports = found.pop("host", ""), found.pop("port", "")
-    if not found.get("dbname") or not all(map(_is_port, ports.split(","))):
+    if not found.get("dbname"):
         raise MalformedUrl(shape)
+    if not all(map(_is_port, ports.split(","))):
+        raise MalformedUrl(f"{variable} names a port that is none from 1 to {_LAST_PORT}.")
     if "," in found.get("hostaddr", ""):
         raise MalformedUrl(f"{variable} names several hosts by hostaddr: name them as hosts.")
     if "," in hosts:
@@ -87,7 +101,19 @@ def _readable_by_libpq(url: str) -> str:
 
 
 def _is_port(text: str) -> bool:
-    return not text or (text.isdecimal() and 0 < int(text) < 1 << 16)
+    return not text or (text.isdecimal() and 0 < int(text) <= _LAST_PORT)
+
+
+def _require_clear(variable: str, parts: SplitResult) -> None:
+    """Refuse what would lead elsewhere than was meant. Raises MalformedUrl."""
+    if not is_unambiguous(parts):
+        # The rest of the password would be taken for a port, a database or an option.
+        raise MalformedUrl(
+            f"{variable} has an unescaped /, ?, # or @ in its password: write %2F, %3F, %23, %40."
+        )
+    for place in filter(None, parts.netloc.rpartition("@")[2].split(",")):
+        if not _PLACE.fullmatch(place):
+            raise MalformedUrl(f"{variable} names a host that cannot be one.")
 
 
 def embedded_database(home: Path, name: str) -> dict[str, Any]:
@@ -109,13 +135,9 @@ def embedded_database(home: Path, name: str) -> dict[str, Any]:
 
 
 def environment_databases(
-    urls: Mapping[str, EnvironmentUrls], home: Path, active: str
+    urls: Mapping[str, EnvironmentUrls], home: Path
 ) -> dict[str, dict[str, Any]]:
-    """The aliases ``default``, ``dev``, ``test`` and ``prod``, and those of replicas.
-
-    Args:
-        active: the environment that ``default`` is.
-    """
+    """The aliases ``dev``, ``test`` and ``prod``, and those of replicas."""
     found = {
         name: database_from_url(f"{name.upper()}_DATABASE_URL", urls[name].database)
         if urls[name].database
@@ -125,12 +147,23 @@ def environment_databases(
     for name in ENVIRONMENTS:
         if urls[name].replica:
             found[name + REPLICA_SUFFIX] = replica_database(name, urls[name].replica)
-    pool = urls[active].pool
+    return found
+
+
+def console_databases(
+    database: dict[str, Any], active: str, pool: str
+) -> dict[str, dict[str, Any]]:
+    """``default`` and the active environment's alias, whose ``database`` is, for a process that
+    answers requests.
+
+    Args:
+        pool: the URL of the active environment's pooler; "" where it has none.
+    """
     if pool:
         console = for_requests(database_from_url(f"{active.upper()}_POOL_URL", pool))
-    else:  # one and the same, as a test database is for both
-        console = found[active] = for_requests(found[active])
-    return {"default": console, **found}
+        return {"default": console, active: database}
+    console = for_requests(database)  # one and the same, as a test database is for both
+    return {"default": console, active: console}
 
 
 def for_requests(database: dict[str, Any]) -> dict[str, Any]:

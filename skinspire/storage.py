@@ -29,7 +29,6 @@ def backup_storage(env: environ.Env, home: Path) -> dict[str, Any]:
 
     Raises:
         MalformedStorageUrl: the URL, or credentials of which a half is missing.
-        OSError: a ``*_FILE`` cannot be read.
     """
     url = read_secret(env, "BACKUP_STORAGE_URL")
     storage = storage_from_url(url) if url else _files(home / "backups")

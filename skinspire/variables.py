@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import secrets
+from collections.abc import Iterable
 from pathlib import Path
 
 import environ
+
+from skinspire.dotenv import read_dotenv
+from skinspire.findings import Finding, findings, is_too_open
+from skinspire.known import NAMES, likely_meant
 
 _WORDS = {
     "1": True, "true": True, "yes": True, "on": True,
@@ -17,9 +23,68 @@ problems: list[str] = []
 """Sentences on values that could not be understood; the system check dbops.E004 shows them."""
 
 
+class Variables(environ.Env):
+    """Those of the process, and behind them those of ``.env``, at the moment they were loaded.
+
+    They stay out of ``os.environ``, so that no child inherits a secret that it can read by itself.
+    """
+
+    ENVIRON: dict[str, str] = {}
+    file: Path | None = None
+    """The ``.env`` that was read; None where there is none."""
+    lines: dict[str, int] = {}
+    """The line of ``.env`` each variable stands in that was taken from there."""
+    read: dict[str, str] = {}
+    """Secrets as they were read, by the variable they stand for."""
+
+    def load(self, default: Path) -> None:
+        """Take the variables of this process, and those of ``SKINSPIRE_DOTENV`` or ``default``."""
+        named = os.environ.get("SKINSPIRE_DOTENV", "")
+        path = Path(named) if named else default
+        dotenv = read_dotenv(path, required=bool(named))
+        findings.extend(dotenv.findings)
+        self.file = path if path.exists() else None
+        self.lines = {key: line for key, line in dotenv.keys.items() if key not in os.environ}
+        type(self).ENVIRON = dict(os.environ)
+        self.read_env(io.StringIO(dotenv.text))
+        # What is not ours is for the libraries: AWS's, libpq's.
+        for key in self.lines.keys() - NAMES:
+            if key in self.ENVIRON:
+                os.environ[key] = self.ENVIRON[key]
+        _report_typing_errors(likely_meant(self.lines, anything=True), "in .env")
+        _report_typing_errors(likely_meant(os.environ, anything=False), "of the process")
+
+    def origin(self, name: str) -> str:
+        """Where the value of a variable comes from: process, ``.env``, a file, or the default."""
+        if self.ENVIRON.get(name):
+            return f".env, line {self.lines[name]}" if name in self.lines else "process"
+        if self.ENVIRON.get(f"{name}_FILE"):
+            return f"file named by {name}_FILE ({self.origin(f'{name}_FILE')})"
+        return "default"
+
+
+env = Variables()
+"""Those of this process, loaded when its settings are read."""
+
+
+def _report_typing_errors(pairs: Iterable[tuple[str, str]], where: str) -> None:
+    for name, near in pairs:
+        sentence = f"Nothing reads {name} {where}; did you mean {near}?"
+        if not any(it.sentence.startswith(f"Nothing reads {name} ") for it in findings):
+            findings.append(Finding("dbops.W014", sentence))
+
+
+def read_text(env: environ.Env, name: str) -> str:
+    """The value as it was given; "" where there is none.
+
+    Not by ``env.str``, which takes what begins with ``$`` for the name of another variable.
+    """
+    return str(env.ENVIRON.get(name, ""))
+
+
 def read_flag(env: environ.Env, name: str, default: bool) -> bool:
     """A yes or no. An odd word counts as the default and is reported."""
-    value = str(env.str(name, default="")).strip().lower()
+    value = read_text(env, name).strip().lower()
     if not value:
         return default
     if value not in _WORDS:
@@ -29,7 +94,7 @@ def read_flag(env: environ.Env, name: str, default: bool) -> bool:
 
 def read_number(env: environ.Env, name: str, default: int) -> int:
     """A whole number of zero or more. Anything else counts as the default and is reported."""
-    value = str(env.str(name, default="")).strip()
+    value = read_text(env, name).strip()
     if value and not value.isdecimal():
         problems.append(f"{name} must be a whole number.")
     return int(value) if value.isdecimal() else default
@@ -50,20 +115,47 @@ def read_counts(env: environ.Env, name: str, default: dict[str, int]) -> dict[st
 
 def read_list(env: environ.Env, name: str, default: list[str]) -> list[str]:
     """Values separated by commas or line breaks; an empty variable is the default."""
-    values = [value.strip() for value in re.split(r"[,\n]", str(env.str(name, default="")))]
-    return [value for value in values if value] or default
+    return split_list(read_text(env, name)) or default
+
+
+def split_list(text: str) -> list[str]:
+    """Values separated by commas or line breaks."""
+    return [value.strip() for value in re.split(r"[,\n]", text) if value.strip()]
 
 
 def read_secret(env: environ.Env, name: str) -> str:
-    """``name`` from the environment, or the content of the file ``<name>_FILE`` points at.
+    """``name`` from the environment, or the content of the file ``<name>_FILE`` names.
 
-    Raises:
-        OSError: the file cannot be read.
+    What is wrong with the file is reported, and "" returned: :func:`findings.first_blocking` then
+    says that nothing may be done.
     """
-    file = env.str(f"{name}_FILE", default="")
+    text, file = read_text(env, name), read_text(env, f"{name}_FILE")
+    if text and file:
+        findings.append(Finding("dbops.E008", f"{name} and {name}_FILE are both set."))
+        return ""
     if file:
-        return Path(file).read_text().strip()
-    return str(env.str(name, default=""))
+        text = _content(name, Path(file))
+    if isinstance(env, Variables):
+        env.read[name] = text
+    return text
+
+
+def _content(name: str, file: Path) -> str:
+    """The secret in a file. The path is not told: a secret may stand there by mistake."""
+    try:
+        text = file.read_text(encoding="utf-8").strip()
+        problem = "" if text else "is empty"
+    except UnicodeDecodeError:
+        text, problem = "", "is not written in UTF-8"
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        text = ""
+        problem = f"cannot be read: {getattr(error, 'strerror', None) or 'no path'}"
+    if problem:
+        findings.append(Finding("dbops.E003", f"The file named by {name}_FILE {problem}."))
+    elif is_too_open(file):
+        sentence = f"The file named by {name}_FILE may be read or written by others."
+        findings.append(Finding("dbops.W009", sentence))
+    return text
 
 
 def kept_secret(path: Path) -> str:

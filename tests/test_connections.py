@@ -19,6 +19,7 @@ from dbops.postgres.params import ConnectionParams
 from skinspire.databases import (
     EnvironmentUrls,
     MalformedUrl,
+    console_databases,
     database_from_url,
     environment_databases,
 )
@@ -135,7 +136,8 @@ def test_only_the_active_environment_is_pooled_and_connections_persist(tmp_path:
     urls = {name: EnvironmentUrls(f"postgresql://u@{name}/d", f"postgresql://u@{name}pool/d",
                                   f"postgresql://u@{name}replica,x/d")
             for name in ("dev", "test", "prod")}  # fmt: skip
-    found = environment_databases(urls, tmp_path, "test")
+    found = environment_databases(urls, tmp_path)
+    found |= console_databases(found["test"], "test", urls["test"].pool)
     assert found["default"]["HOST"] == "testpool"
     assert [found[name]["HOST"] for name in urls] == ["dev", "test", "prod"]
     assert found["default"]["CONN_MAX_AGE"] > 0

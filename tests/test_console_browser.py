@@ -151,3 +151,13 @@ def test_no_page_is_wider_than_the_window_or_breaks_the_policy(
         shown = page.evaluate("document.documentElement.scrollWidth")
         assert shown <= width, f"{path or 'dashboard'} is {shown} wide"
     assert complaints == []
+
+
+def test_the_page_environment_at_every_width(page: Page, complaints: list[str]) -> None:
+    page.get_by_role("link", name="Environment").click()
+    expect(page.get_by_role("heading", name="Which one, and why")).to_be_visible()
+    for scheme, width in (("light", 1440), ("dark", 360)):
+        page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+        page.set_viewport_size({"width": width, "height": 900})
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert complaints == []

@@ -79,7 +79,21 @@ def _check(
     [
         ({"SKINSPIRE_ENV": "prodd"}, "dbops.E001"),
         ({"PROD_DATABASE_URL": "postgresql://a:canary@h:x/d"}, "dbops.E002"),
-        ({"PROD_DATABASE_URL_FILE": "/nowhere"}, "dbops.E003"),
+        ({"PROD_DATABASE_URL": "postgresql://a:1/canary@h/d"}, "dbops.E002"),
+        ({"PROD_DATABASE_URL": "postgresql://a:canary@h:0/d"}, "dbops.E002"),
+        ({"PROD_DATABASE_URL": "postgresql://a:canary@h:65536/d"}, "dbops.E002"),
+        ({"PROD_DATABASE_URL": "postgresql://a:canary@h <x>/d"}, "dbops.E002"),
+        ({"PROD_DATABASE_URL": "", "PROD_DATABASE_URL_FILE": "/nowhere/canary"}, "dbops.E003"),
+        ({"PROD_DATABASE_URL": "", "PROD_DATABASE_URL_FILE": "/dev/null"}, "dbops.E003"),
+        ({"PROD_DATABASE_URL_FILE": "/nowhere/canary"}, "dbops.E008"),
+        ({"TEST_DATABASE_URL": "postgresql://c:canary@DB.example.org:5432/prod"}, "dbops.E015"),
+        ({"CONTROL_DATABASE_URL": "postgresql://a:canary@db.example.org/prod"}, "dbops.E015"),
+        ({"SKINSPIRE_HOME": "/dev/null/home"}, "dbops.E016"),
+        (
+            {"SKINSPIRE_HOME": "/dev/null/home", "SKINSPIRE_ENV": "dev", "SECRET_KEY": ""},
+            "dbops.E016",
+        ),
+        ({"SKINSPIRE_DOTENV": "/nowhere/canary"}, "dbops.E007"),
         ({"DBOPS_ALLOW_COPY_TO_PROD": "perhaps"}, "dbops.E004"),
         ({"PROD_DATABASE_URL": "postgresql://skinspire:b@h/d"}, "dbops.E005"),
         ({"BACKUP_STORAGE_URL": "ftp://canary/d"}, "dbops.E006"),
@@ -133,3 +147,26 @@ def test_secrets_come_from_files(tmp_path: Path) -> None:
     variables = {key: value for key, value in PROD.items() if key != "PROD_DATABASE_URL"}
     done = _check(tmp_path, variables | {"PROD_DATABASE_URL_FILE": str(secret)})
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("change", "identifier"),
+    [
+        ({"DEBUG": "true"}, "dbops.E010"),
+        ({"SECRET_KEY": "weak"}, "dbops.E011"),
+        ({"ALLOWED_HOSTS": "*"}, "dbops.E012"),
+    ],
+)
+def test_an_open_production_does_not_start(
+    tmp_path: Path, change: dict[str, str], identifier: str
+) -> None:
+    """Fault 48: under gunicorn, which runs no system checks of its own."""
+    kept = {key: os.environ[key] for key in ("PATH", "HOME") if key in os.environ}
+    done = subprocess.run(
+        [sys.executable, "-m", "gunicorn", "skinspire.wsgi", "--bind=127.0.0.1:0", "--workers=1"],
+        cwd=ROOT, capture_output=True, text=True, timeout=60, check=False,
+        env={**kept, "SKINSPIRE_HOME": str(tmp_path), **PROD, **change},
+    )  # fmt: skip
+    assert done.returncode != 0
+    assert identifier in done.stderr
+    assert "Listening" in done.stderr  # it was our check, not the port

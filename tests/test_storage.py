@@ -7,7 +7,7 @@ from pathlib import Path
 import environ
 import pytest
 
-from skinspire import storage
+from skinspire import storage, variables
 from skinspire.storage import (
     FILES,
     S3,
@@ -77,6 +77,8 @@ def test_credentials_come_from_variables_and_files(
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY_FILE", str(tmp_path / "secret"))
     found = backup_storage(env, tmp_path)["OPTIONS"]
     assert (found["access_key"], found["secret_key"]) == ("canary", "hidden")
+    monkeypatch.setattr(variables, "findings", [])
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY_FILE", str(tmp_path / "absent"))
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(MalformedStorageUrl, match="go together"):
         backup_storage(env, tmp_path)
+    assert [it.id for it in variables.findings] == ["dbops.E003"]

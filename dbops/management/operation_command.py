@@ -10,7 +10,7 @@ import os
 import pwd
 import sys
 from argparse import ArgumentParser, ArgumentTypeError
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from django.core.checks import Tags
@@ -35,6 +35,7 @@ EXIT_USAGE = 2
 EXIT_CANCELLED = 130
 EXIT_TERMINATED = 143
 _MOST_JOBS = 64
+_LONGEST_ARGUMENT = 1 << 16
 
 
 class DbopsCommand(BaseCommand):
@@ -52,6 +53,14 @@ class DbopsCommand(BaseCommand):
         if self.example:
             kwargs.setdefault("epilog", f"Example: python manage.py {self.example}")
         return super().create_parser(prog_name, subcommand, **kwargs)
+
+    def run_from_argv(self, argv: list[str]) -> None:
+        """From the command line; argparse would print back whatever it does not understand."""
+        if problem := _unprintable(argv):
+            console = Console(self.stdout, self.stderr, as_json="--json" in argv)
+            console.error(UsageError(problem, hint=f"python manage.py {argv[1]} --help"))
+            sys.exit(EXIT_USAGE)
+        super().run_from_argv(argv)
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         add_json_argument(parser)
@@ -128,6 +137,15 @@ class DbopsCommand(BaseCommand):
             )
         if not self.console.ask(question):
             raise ConfirmationError("Not confirmed; nothing was done.")
+
+
+def _unprintable(argv: Sequence[str]) -> str:
+    """What is wrong with arguments that no name, path or pattern can be; "" for nothing."""
+    if any("\0" in argument for argument in argv):
+        return "An argument holds a NUL character."
+    if any(len(argument) > _LONGEST_ARGUMENT for argument in argv):
+        return f"An argument is longer than {_LONGEST_ARGUMENT:,} characters."
+    return ""
 
 
 def add_json_argument(parser: ArgumentParser) -> None:

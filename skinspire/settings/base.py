@@ -5,14 +5,15 @@ from __future__ import annotations
 from datetime import timedelta
 from pathlib import Path
 from secrets import token_urlsafe
+from typing import Any
 
-import environ
 from csp.constants import NONE, SELF
 
 from dbops.exceptions import ConfigurationError
 from skinspire.databases import (
     EnvironmentUrls,
     MalformedUrl,
+    console_databases,
     control_database,
     environment_databases,
 )
@@ -22,61 +23,73 @@ from skinspire.environment import (
     UnknownEnvironment,
     discover_environment,
 )
+from skinspire.findings import Finding, findings, first_blocking, is_too_open
 from skinspire.storage import MalformedStorageUrl, backup_storage
 from skinspire.variables import (
+    env,
     kept_secret,
     read_counts,
     read_flag,
     read_list,
     read_number,
     read_secret,
+    read_text,
+    split_list,
 )
 
 BASE_DIR = Path(__file__).resolve().parents[2]
-env = environ.Env()
-if (BASE_DIR / ".env").is_file():
-    env.read_env(str(BASE_DIR / ".env"))
+env.load(BASE_DIR / ".env")
 
-SKINSPIRE_HOME = Path(env.str("SKINSPIRE_HOME", default="") or BASE_DIR / "var").absolute()
+SKINSPIRE_HOME = Path(read_text(env, "SKINSPIRE_HOME") or BASE_DIR / "var").absolute()
 
 CONFIGURATION_ERROR: tuple[str, str] | None = None
 """(check id, sentence): reported by the system checks; until mended no database is known."""
 ENVIRONMENT = ActiveEnvironment("unknown", "")
-DATABASES = {"default": {"ENGINE": "django.db.backends.dummy"}}
+DATABASES: dict[str, dict[str, Any]] = {"default": {"ENGINE": "django.db.backends.dummy"}}
+_URLS = {
+    name: EnvironmentUrls(
+        database=read_secret(env, f"{name.upper()}_DATABASE_URL"),
+        pool=read_secret(env, f"{name.upper()}_POOL_URL"),
+        replica=read_secret(env, f"{name.upper()}_REPLICA_URL"),
+    )
+    for name in ENVIRONMENTS
+}
+_CONTROL_URL = read_secret(env, "CONTROL_DATABASE_URL")
 try:
-    ENVIRONMENT = discover_environment(SKINSPIRE_HOME)
-    _URLS = {
-        name: EnvironmentUrls(
-            database=read_secret(env, f"{name.upper()}_DATABASE_URL"),
-            pool=read_secret(env, f"{name.upper()}_POOL_URL"),
-            replica=read_secret(env, f"{name.upper()}_REPLICA_URL"),
-        )
-        for name in ENVIRONMENTS
-    }
-    DATABASES = {
-        **environment_databases(_URLS, SKINSPIRE_HOME, ENVIRONMENT.name),
-        "control": control_database(read_secret(env, "CONTROL_DATABASE_URL"), SKINSPIRE_HOME),
-    }
+    if not (CONFIGURATION_ERROR := first_blocking()):
+        # Also where the environment is unknown: switch_env mends that, and records that it did.
+        DATABASES["control"] = control_database(_CONTROL_URL, SKINSPIRE_HOME)
+        DATABASES |= environment_databases(_URLS, SKINSPIRE_HOME)
+    ENVIRONMENT = discover_environment(SKINSPIRE_HOME, env.ENVIRON)
+    if not CONFIGURATION_ERROR:
+        _name = ENVIRONMENT.name
+        DATABASES |= console_databases(DATABASES[_name], _name, _URLS[_name].pool)
 except UnknownEnvironment as error:
-    CONFIGURATION_ERROR = ("dbops.E001", str(error))
+    CONFIGURATION_ERROR = CONFIGURATION_ERROR or ("dbops.E001", str(error))
 except MalformedUrl as error:
     CONFIGURATION_ERROR = ("dbops.E002", str(error))
 except (OSError, UnicodeDecodeError, ConfigurationError) as error:
     CONFIGURATION_ERROR = ("dbops.E003", f"A file of settings cannot be read: {error}")
 DATABASE_ROUTERS = ["skinspire.router.ControlRouter"]
+if env.file and is_too_open(env.file):
+    findings.append(
+        Finding(
+            "dbops.E009" if ENVIRONMENT.name == "prod" else "dbops.W009",
+            "The .env may be read or written by others than its owner.",
+        )
+    )
 
-SECRET_KEY = ""
-try:
-    SECRET_KEY = read_secret(env, "SECRET_KEY")
-except (OSError, UnicodeDecodeError) as error:
-    CONFIGURATION_ERROR = ("dbops.E003", f"A file of settings cannot be read: {error}")
+SECRET_KEY = read_secret(env, "SECRET_KEY")
 SECRET_KEY_IS_PASSING = not SECRET_KEY and ENVIRONMENT.name == "prod"
 """Production without a key: one for this process alone, so that the checks can say so."""
-if SECRET_KEY_IS_PASSING:
-    SECRET_KEY = token_urlsafe(48)
-elif not SECRET_KEY:
-    SECRET_KEY = kept_secret(SKINSPIRE_HOME / "secret_key")
-SECRET_KEY_FALLBACKS = read_list(env, "SECRET_KEY_FALLBACKS", [])
+if not SECRET_KEY and not SECRET_KEY_IS_PASSING:
+    try:
+        SECRET_KEY = kept_secret(SKINSPIRE_HOME / "secret_key")
+    except OSError as error:
+        _sentence = f"SKINSPIRE_HOME cannot be written: {error.strerror}."
+        CONFIGURATION_ERROR = CONFIGURATION_ERROR or ("dbops.E016", _sentence)
+SECRET_KEY = SECRET_KEY or token_urlsafe(48)
+SECRET_KEY_FALLBACKS = split_list(read_secret(env, "SECRET_KEY_FALLBACKS"))
 
 INSTALLED_APPS = [
     "skinspire",
@@ -190,27 +203,19 @@ try:
     STORAGES["dbbackup"] = backup_storage(env, SKINSPIRE_HOME)
 except MalformedStorageUrl as error:
     CONFIGURATION_ERROR = CONFIGURATION_ERROR or ("dbops.E006", str(error))
-except (OSError, UnicodeDecodeError) as error:
-    CONFIGURATION_ERROR = ("dbops.E003", f"A file of settings cannot be read: {error}")
 TASKS = {"default": {"BACKEND": "django_tasks_db.DatabaseBackend"}}
 
 BACKUP_RECIPIENTS = read_list(env, "BACKUP_RECIPIENTS", [])
 """Public keys that new backups are encrypted for, by age."""
-BACKUP_SECRET_IDENTITY = BACKUP_GPG_PASSPHRASE = ""  # error pages hide what SECRET or PASS names
-try:
-    BACKUP_SECRET_IDENTITY = read_secret(env, "BACKUP_IDENTITY")
-    BACKUP_GPG_PASSPHRASE = read_secret(env, "BACKUP_GPG_PASSPHRASE")
-except (OSError, UnicodeDecodeError) as error:
-    CONFIGURATION_ERROR = ("dbops.E003", f"A file of settings cannot be read: {error}")
-MASKING_KEY = ""
+# Error pages hide what SECRET or PASS names.
+BACKUP_SECRET_IDENTITY = read_secret(env, "BACKUP_IDENTITY")
+BACKUP_GPG_PASSPHRASE = read_secret(env, "BACKUP_GPG_PASSPHRASE")
+MASKING_KEY = read_secret(env, "MASKING_KEY")
 """Draws the false values of masked copies; "" where SECRET_KEY does."""
-try:
-    MASKING_KEY = read_secret(env, "MASKING_KEY")
-except (OSError, UnicodeDecodeError) as error:
-    CONFIGURATION_ERROR = ("dbops.E003", f"A file of settings cannot be read: {error}")
-DBBACKUP_GPG_RECIPIENT = env.str("DBBACKUP_GPG_RECIPIENT", default="")
+CONFIGURATION_ERROR = CONFIGURATION_ERROR or first_blocking()
+DBBACKUP_GPG_RECIPIENT = read_text(env, "DBBACKUP_GPG_RECIPIENT")
 DBBACKUP_GPG_ALWAYS_TRUST = read_flag(env, "DBBACKUP_GPG_ALWAYS_TRUST", False)
-GNUPGHOME = env.str("GNUPGHOME", default="")
+GNUPGHOME = read_text(env, "GNUPGHOME")
 
 DBOPS_PROTECTED = ("prod",)
 """Environments whose name must be typed before they are written."""
@@ -237,11 +242,11 @@ DBOPS_KEEP_PREVIOUS_DAYS = read_number(env, "DBOPS_KEEP_PREVIOUS_DAYS", 7)
 """Days a replaced database is kept for an undo, unless the next operation ends it first."""
 DBOPS_RETENTION = read_counts(env, "BACKUP_RETENTION", {"daily": 7, "weekly": 4, "monthly": 12})
 """Of how many days, ISO weeks and months each environment keeps the newest backup."""
-DBOPS_MASKING_FILE = env.str("DBOPS_MASKING_FILE", default="") or str(
+DBOPS_MASKING_FILE = read_text(env, "DBOPS_MASKING_FILE") or str(
     BASE_DIR / "skinspire" / "masking.toml"
 )
 """What happens to each column when rows leave a protected environment."""
-SKINSPIRE_PG_BIN = env.str("SKINSPIRE_PG_BIN", default="")
+SKINSPIRE_PG_BIN = read_text(env, "SKINSPIRE_PG_BIN")
 
 LANGUAGE_CODE = "en-gb"
 TIME_ZONE = "UTC"
