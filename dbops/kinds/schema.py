@@ -12,6 +12,7 @@ from django.db import connections
 from dbops import conf
 from dbops.exceptions import StatementError
 from dbops.kinds.kind import KindOfOperation, Result
+from dbops.migration_journal import noting
 from dbops.models import Operation
 from dbops.operations.context import OperationContext
 from dbops.operations.maintenance import InitRequest, init_db
@@ -36,7 +37,8 @@ def _init(operation: Operation, context: OperationContext) -> Result:
     def migrate() -> None:
         connections[environment].close()
         try:
-            call_command("migrate", database=environment, interactive=False, verbosity=0)
+            with noting(environment, operation.actor, operation.id):
+                call_command("migrate", database=environment, interactive=False, verbosity=0)
         except (DatabaseLayerError, CommandError) as error:
             raise StatementError(
                 f"Migrating {environment} failed: {str(error).splitlines()[0]}",

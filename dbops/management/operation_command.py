@@ -83,14 +83,8 @@ class DbopsCommand(BaseCommand):
         return SystemExit(code)
 
     def actor(self) -> str:
-        """Who acts at a command line: the account of the operating system, not what
-        LOGNAME claims; behind sudo, both."""
-        try:
-            name = pwd.getpwuid(os.getuid()).pw_name
-        except KeyError:
-            name = str(os.getuid())
-        behind = os.environ.get("SUDO_USER") if os.getuid() == 0 else None
-        return f"{behind} as {name}" if behind else name
+        """Who acts at a command line."""
+        return os_actor()
 
     def run_operation(
         self,
@@ -128,6 +122,16 @@ class DbopsCommand(BaseCommand):
             )
         if not self.console.ask(question):
             raise ConfirmationError("Not confirmed; nothing was done.")
+
+
+def os_actor() -> str:
+    """The account of the operating system, not what LOGNAME claims; behind sudo, both."""
+    try:
+        name = pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        name = str(os.getuid())
+    behind = os.environ.get("SUDO_USER") if os.getuid() == 0 else None
+    return f"{behind} as {name}" if behind else name
 
 
 def add_json_argument(parser: ArgumentParser) -> None:
