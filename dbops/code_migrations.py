@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from django.apps import apps
 from django.db import router
 from django.db.migrations.loader import MigrationLoader
 
@@ -19,6 +20,12 @@ def known_migrations(environment: str) -> dict[str, tuple[str, ...]]:
         for app, name in dict.fromkeys(order)
         if router.allow_migrate(environment, app)
     }
+
+
+def apps_elsewhere(environment: str) -> frozenset[str]:
+    """Applications of this code whose tables are not in an environment's database."""
+    labels = {config.label for config in apps.get_app_configs()}
+    return frozenset(it for it in labels if not router.allow_migrate(environment, it))
 
 
 def unknown_migrations(recorded: Collection[str]) -> list[str]:

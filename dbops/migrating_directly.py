@@ -6,6 +6,8 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from django.db import DEFAULT_DB_ALIAS, connections
+
 from dbops import conf
 from dbops.kinds.kind import Wanted
 from dbops.kinds.migrations import PATIENCE
@@ -18,9 +20,12 @@ from dbops.runner import awaited_lock
 
 @contextmanager
 def migrating_directly(
-    environment: str, context: OperationContext, *, writing: bool
+    alias: str, environment: str, context: OperationContext, *, writing: bool
 ) -> Iterator[None]:
     """Under the database's lock, after whoever has it; what was applied is journalled.
+
+    Args:
+        alias: by which Django knows the environment's database.
 
     Raises:
         LockedError: somebody still has it.
@@ -37,5 +42,16 @@ def migrating_directly(
     holder = f"manage.py migrate (process {os.getpid()})"
     with awaited_lock(Wanted(environment, database, True), holder, PATIENCE, context):
         prepare_migration(database, environment, writing=True)
-        with noting(environment, context.actor):
+        with noting(environment, context.actor), _by_default(alias):
             yield
+
+
+@contextmanager
+def _by_default(alias: str) -> Iterator[None]:
+    """What a data migration writes without naming a database goes to the one that is migrated."""
+    former = connections[DEFAULT_DB_ALIAS]
+    connections[DEFAULT_DB_ALIAS] = connections[alias]
+    try:
+        yield
+    finally:
+        connections[DEFAULT_DB_ALIAS] = former

@@ -199,9 +199,12 @@ class _Attempt:
         try:
             self._run(database, together=True, finish=finish)
         except (DbopsError, KeyboardInterrupt) as error:
-            if _applied_or_unknown(database) == before:
+            after = _applied_or_unknown(database)
+            if after == before:
                 raise self._told(error, "rolled back", _AS_IT_WAS) from error
-            raise self._told(error, "unknown", _UNKNOWN) from error
+            if after is None:  # a connection lost at COMMIT does not tell
+                raise self._told(error, "unknown", _UNKNOWN) from error
+            raise self._told(error, "left", _COMMITTED) from error
         return _Done("together", installed)
 
     def _aside(self) -> _Done:
@@ -245,7 +248,10 @@ class _Attempt:
             with session(database, actor=context.actor) as connection:
                 installed = _install(connection, context)
         except (DbopsError, KeyboardInterrupt) as error:
-            done = sorted(_applied_or_unknown(database) ^ before)
+            after = _applied_or_unknown(database)
+            if after is None:
+                raise self._told(error, "unknown", _UNKNOWN) from error
+            done = sorted(after ^ before)
             if not done and not seen:
                 raise self._told(error, "rolled back", _AS_IT_WAS) from error
             raise self._told(error, "left", self._left(done, seen)) from error
@@ -299,7 +305,8 @@ class _Attempt:
 
 _AS_IT_WAS = "Everything was rolled back: {environment} is as it was."
 _NEVER_TOUCHED = "It ran on a copy, which was dropped: {environment} is as it was."
-_UNKNOWN = "Whether it was committed cannot be told now."
+_COMMITTED = "By then all of it was committed."
+_UNKNOWN = "What was committed cannot be told: the server does not answer."
 
 
 def _install(connection: Connection, context: OperationContext) -> int:
@@ -312,12 +319,12 @@ def _applied(database: ConnectionParams) -> set[str]:
         return set(catalog.applied_migrations(connection))
 
 
-def _applied_or_unknown(database: ConnectionParams) -> set[str]:
+def _applied_or_unknown(database: ConnectionParams) -> set[str] | None:
     """The same of a server that may not answer any more."""
     try:
         return _applied(database)
     except DbopsError:
-        return {"?"}
+        return None
 
 
 def _tables(database: ConnectionParams) -> list[tuple[str, str]]:

@@ -165,6 +165,17 @@ def run_steps(
     return watching.sampled
 
 
+def apply_pending(
+    migrator: Migrator, database: ConnectionParams, context: OperationContext
+) -> tuple[str, ...]:
+    """Apply what is pending in a database that is just being made: in one transaction, if it can
+    be. Raises what :func:`run_steps` raises."""
+    steps = migrator.plan(database)
+    if steps:
+        run_steps(migrator, database, steps, context, together=all(step.atomic for step in steps))
+    return tuple(step.label for step in steps)
+
+
 def _failure(error: Exception, watching: _Watching, lock_timeout: float) -> DbopsError:
     label = watching.step.label if watching.step else "The migration"
     cause = error.__cause__ if isinstance(error.__cause__, psycopg2.Error) else error

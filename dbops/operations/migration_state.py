@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -27,6 +27,9 @@ class ShowRequest:
     """By environment."""
     known: Mapping[str, Sequence[str]]
     """The code's migrations in their order, and which others each replaces."""
+    elsewhere: Collection[str]
+    """Applications whose tables are in another database; Django records their migrations all the
+    same."""
     who: Who
     """Tells who applied them, as far as anybody knows."""
 
@@ -75,7 +78,8 @@ def show_migrations(request: ShowRequest) -> ShowResult:
             applied[name] = answer
     known = {label: tuple(replaced) for label, replaced in request.known.items()}
     ours = set(known).union(*known.values())
-    foreign = sorted({label for it in applied.values() for label in it} - ours)
+    recorded = {label for it in applied.values() for label in it}
+    foreign = sorted(it for it in recorded - ours if it.split(".", 1)[0] not in request.elsewhere)
     by = {name: request.who(it) for name, it in applied.items()}
     shown = tuple(
         ShownMigration(

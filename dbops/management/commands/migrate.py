@@ -41,7 +41,7 @@ class Command(MigrateCommand):
         looking = options["plan"] or options["check_unapplied"]
         context = OperationContext("", actor=os_actor(), on_log=self.stderr.write)
         try:
-            with migrating_directly(environment, context, writing=not looking):
+            with migrating_directly(alias, environment, context, writing=not looking):
                 super().handle(*args, **options)
         except DbopsError as error:
             raise CommandError(f"{error} {error.hint}") from error

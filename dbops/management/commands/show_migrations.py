@@ -5,7 +5,7 @@ from dataclasses import asdict
 from typing import Any
 
 from dbops import conf
-from dbops.code_migrations import known_migrations
+from dbops.code_migrations import apps_elsewhere, known_migrations
 from dbops.management.operation_command import DbopsCommand
 from dbops.migration_journal import who_applied
 from dbops.operations.migration_state import (
@@ -29,7 +29,8 @@ class Command(DbopsCommand):
         named = options["env"]
         chosen = ENVIRONMENTS if named is None else (conf.resolve_environment(named),)
         databases = {name: conf.database_params(name) for name in chosen}
-        found = show_migrations(ShowRequest(databases, known_migrations(chosen[0]), who_applied))
+        known, elsewhere = known_migrations(chosen[0]), apps_elsewhere(chosen[0])
+        found = show_migrations(ShowRequest(databases, known, elsewhere, who_applied))
         if self.console.as_json:
             self.console.result({"result": asdict(found)})
         else:
