@@ -184,6 +184,30 @@ class MisfitError(DbopsError):
     code = "misfit"
 
 
+class MigrationError(DbopsError):
+    """Migrations could not be applied, undone or written; the message says what stands now."""
+
+    code = "migration_failed"
+
+
+class RehearsalError(MigrationError):
+    """The rehearsal on a copy failed, so the target was not touched."""
+
+    code = "rehearsal_failed"
+
+
+class IrreversibleError(MigrationError):
+    """A migration that was to be undone cannot be; nothing was touched."""
+
+    code = "irreversible"
+
+
+class UnknownMigrationsError(DbopsError):
+    """A backup holds migrations that this code does not know."""
+
+    code = "unknown_migrations"
+
+
 class SwapError(DbopsError):
     """The new database could not take the place of the old one."""
 

@@ -17,7 +17,7 @@ _LOOK_BACK = 50
 
 def kept_database(operation: Operation) -> str | None:
     """The database this operation replaced, while it is kept. Raises ConnectionFailedError."""
-    if operation.kind not in Operation.REPLACING:
+    if operation.kind not in Operation.KEEPING:
         return None
     kept = find_kept(conf.database_params(operation.target), operation.id)
     return kept.name if kept else None
@@ -34,7 +34,7 @@ def kept_by_a_failed(operation: Operation) -> str | None:
 def latest_replacement() -> Operation:
     """The latest operation whose replaced database is kept. Raises NothingToUndoError."""
     ended = Operation.objects.exclude(status__in=Operation.ACTIVE).filter(
-        kind__in=Operation.REPLACING
+        kind__in=Operation.KEEPING
     )
     for operation in ended.order_by("-started_at")[:_LOOK_BACK]:
         # One that replaced in place would otherwise be passed over, and an older one undone.

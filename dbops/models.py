@@ -44,6 +44,8 @@ class Operation(models.Model):
     ACTIVE = (Status.QUEUED, Status.RUNNING)
     REPLACING = (Kind.RESTORE, Kind.COPY, Kind.UNDO, Kind.RESET, Kind.DROP)
     """Kinds that put another database in the target's place."""
+    KEEPING = (*REPLACING, Kind.MIGRATE, Kind.ROLLBACK)
+    """Kinds that may do so, and keep the one they replaced."""
     LEASE = timedelta(seconds=60)
     """Without a heartbeat for this long a running operation counts as lost."""
 

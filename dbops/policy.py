@@ -48,7 +48,14 @@ def check_policy(operation: Operation, *, confirm: str = "") -> None:
     if operation.door != "cli" and not _only_reads(operation):
         # What concerns the storage concerns every environment.
         _check_console(target or operation.options.get("environment") or ENVIRONMENTS[-1])
-    require_typed_name(kind, target, confirm)
+    if not _only_rehearses(operation):
+        require_typed_name(kind, target, confirm)
+
+
+def _only_rehearses(operation: Operation) -> bool:
+    """A rehearsal works on a copy, which is dropped."""
+    rehearsing = operation.kind in (Operation.Kind.MIGRATE, Operation.Kind.ROLLBACK)
+    return rehearsing and bool(operation.options.get("only_rehearse"))
 
 
 def _only_reads(operation: Operation) -> bool:

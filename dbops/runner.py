@@ -29,7 +29,7 @@ from dbops.exceptions import (
 )
 from dbops.kept import kept_by_a_failed
 from dbops.kinds import KINDS
-from dbops.kinds.kind import KindOfOperation
+from dbops.kinds.kind import KindOfOperation, Wanted
 from dbops.models import Operation
 from dbops.operations.context import Listener, OperationContext
 from dbops.postgres.connection import Connection, fetch_value
@@ -38,6 +38,7 @@ from dbops.watch import Watch, signals_cancel
 from skinspire.router import CONTROL
 
 logger = logging.getLogger("dbops.runner")
+_LOOK_AGAIN_SECONDS = 0.2
 
 
 @dataclass(frozen=True)
@@ -148,23 +149,50 @@ def _locks(
     wanted = sorted(kind.locks(operation), key=lambda each: each.environment)
     with ExitStack() as stack:
         for each in wanted:
-            try:
-                lock = database_lock(
-                    each.database, operation=operation.id, exclusive=each.exclusive
-                )
-                held.append(stack.enter_context(lock))
-            except LockedError as error:
-                raise LockedError(
-                    _holder_sentence(each.environment, str(error)),
-                    hint="Wait for it, or see it: python manage.py operations list",
-                ) from error
+            lock = awaited_lock(each, operation.id, kind.patience, context)
+            held.append(stack.enter_context(lock))
         yield
+
+
+@contextmanager
+def awaited_lock(
+    wanted: Wanted, holder: str, patience: float, context: OperationContext
+) -> Iterator[Connection]:
+    """Hold a lock, and wait for whoever has it; for whom is told.
+
+    Args:
+        holder: who others hear has it: the operation's id, or words.
+        patience: seconds.
+
+    Raises:
+        LockedError: somebody else still has it.
+    """
+    deadline = time.monotonic() + patience
+    with ExitStack() as stack:
+        told = ""
+        while True:
+            lock = database_lock(wanted.database, operation=holder, exclusive=wanted.exclusive)
+            try:
+                connection = stack.enter_context(lock)
+                break
+            except LockedError as error:
+                sentence = _holder_sentence(wanted.environment, str(error))
+                if time.monotonic() >= deadline:
+                    raise LockedError(
+                        sentence, hint="Wait for it, or see it: python manage.py operations list"
+                    ) from error
+            if sentence != told:
+                context.log(f"Waiting: {sentence}")
+                told = sentence
+            context.check_cancelled()
+            time.sleep(_LOOK_AGAIN_SECONDS)
+        yield connection
 
 
 def _holder_sentence(environment: str, holder: str) -> str:
     other = Operation.objects.filter(pk__in=holder.split(", ")).first()
     if other is None or other.started_at is None:
-        return f"{environment} is held by operation {holder}."
+        return f"{environment} is held by {holder if ' ' in holder else f'operation {holder}'}."
     since = other.started_at.isoformat(timespec="seconds")
     return (
         f"{environment} is held by {other.actor} ({other.get_kind_display().lower()} "

@@ -99,6 +99,8 @@ def mark_lost_operations(*, actor: str) -> list[str]:
 def _last_words(operation: Operation) -> str:
     if kept := kept_by_a_failed(operation):
         return f"Its process died after the swap: the new database stands, {kept} is kept."
+    if operation.options.get("way") == "in_place":
+        return "Its process died. Migrations that were done by then stay."
     return "Its process died. The target is as it was."
 
 

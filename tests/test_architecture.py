@@ -16,7 +16,9 @@ LAYERS: list[tuple[str, tuple[str, ...]]] = [
                   "dbops.forms", "dbops.apps")),
     ("running", ("dbops.runner", "dbops.tasks", "dbops.kinds", "dbops.sweep", "dbops.demo",
                  "dbops.schedules", "dbops.kept", "dbops.watch", "dbops.pruning",
-                 "dbops.environments")),
+                 "dbops.environments",
+                 "dbops.migrating", "dbops.migrating_directly", "dbops.migration_journal",
+                 "dbops.code_migrations", "dbops.migration_files")),
     ("records", ("dbops.journal", "dbops.policy", "dbops.catalogue", "dbops.models", "dbops.conf",
                  "dbops.checks", "dbops.migrations", "dbops.database_service", "dbops.detached")),
     ("operations", ("dbops.operations",)),
@@ -152,7 +154,7 @@ def test_files_stay_small() -> None:
         len(path.read_text().splitlines())
         for package in ("dbops", "accounts", "skinspire")
         for path in (ROOT / package).rglob("*.py")
-        if "migrations" not in path.parts
+        if "migrations" not in path.relative_to(ROOT).parts
     ]
     assert statistics.quantiles(lengths, n=20)[-1] <= 330
 

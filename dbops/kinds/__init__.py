@@ -10,6 +10,12 @@ from collections.abc import Mapping
 from dbops.kinds.backups import BACKUP_KINDS
 from dbops.kinds.copies import COPY_KINDS
 from dbops.kinds.kind import KindOfOperation
+from dbops.kinds.migrations import MIGRATION_KINDS
 from dbops.kinds.schema import SCHEMA_KINDS
 
-KINDS: Mapping[str, KindOfOperation] = {**BACKUP_KINDS, **COPY_KINDS, **SCHEMA_KINDS}
+KINDS: Mapping[str, KindOfOperation] = {
+    **BACKUP_KINDS,
+    **COPY_KINDS,
+    **SCHEMA_KINDS,
+    **MIGRATION_KINDS,
+}

@@ -23,6 +23,7 @@ from dbops.catalogue import (
 )
 from dbops.exceptions import BackupInvalidError
 from dbops.kinds.kind import KindOfOperation, Result, Wanted, jobs, lock_nothing
+from dbops.kinds.restored_migrations import look_at_migrations, migrating, pending_after
 from dbops.models import Backup, Operation
 from dbops.operations.backup import BackupRequest, backup_database
 from dbops.operations.context import OperationContext
@@ -89,6 +90,7 @@ def _restore(operation: Operation, context: OperationContext) -> Result:
         schemas=tuple(options.get("schemas", ())),
         in_place=bool(options.get("in_place")),
         arriving=_arriving(operation),
+        migrate=migrating(operation, context) if options.get("migrate") else None,
     )
     facts = {
         "database": settings.DATABASES[operation.target],
@@ -102,7 +104,7 @@ def _restore(operation: Operation, context: OperationContext) -> Result:
     signals.pre_restore.send(sender=Operation, **facts)
     result = restore_database(request, context)
     signals.post_restore.send_robust(sender=Operation, connector=None, **facts)
-    return asdict(result)
+    return asdict(result) | {"pending_migrations": pending_after(operation, result.migrations)}
 
 
 def back_up_first(
@@ -171,6 +173,11 @@ def _look_at_origin(operation: Operation) -> None:
             check_origin(operation, origin_of_a_copy(store.archive_size(name), chunks))
 
 
+def _look_at_restored(operation: Operation) -> None:
+    _look_at_origin(operation)
+    look_at_migrations(operation)
+
+
 def _look_at_verified(operation: Operation) -> None:
     try:
         _look_at_origin(operation)
@@ -218,7 +225,7 @@ def _prune(operation: Operation, context: OperationContext) -> Result:
 BACKUP_KINDS: Mapping[str, KindOfOperation] = {
     Operation.Kind.BACKUP: KindOfOperation(_backup, writes=False),
     Operation.Kind.RESTORE: KindOfOperation(
-        _restore, look=_look_at_origin, keep=_mark_restored, databases=_lock_restored
+        _restore, look=_look_at_restored, keep=_mark_restored, databases=_lock_restored
     ),
     Operation.Kind.VERIFY: KindOfOperation(
         _verify, writes=False, look=_look_at_verified, databases=lock_nothing

@@ -44,6 +44,8 @@ class KindOfOperation:
     keep: Callable[[Operation, Result], None] = _keep_nothing
     databases: Callable[[Operation], list[Wanted]] | None = None
     """What it locks; None for its target, and its source shared."""
+    patience: float = 0.0
+    """Seconds it waits for a lock; most would not find what they were asked about afterwards."""
 
     def locks(self, operation: Operation) -> list[Wanted]:
         """The databases it concerns."""

@@ -5,16 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict
 
-from django.core.management import CommandError, call_command
-from django.db import Error as DatabaseLayerError
-from django.db import connections
-
 from dbops import conf
-from dbops.exceptions import StatementError
 from dbops.kinds.kind import KindOfOperation, Result
+from dbops.migrating import DjangoMigrator
+from dbops.migration_journal import noting
 from dbops.models import Operation
 from dbops.operations.context import OperationContext
 from dbops.operations.maintenance import InitRequest, init_db
+from dbops.operations.migration_run import apply_pending
 from dbops.operations.triggers import ApplyTriggersRequest, apply_base_triggers, apply_triggers
 
 
@@ -33,21 +31,14 @@ def _triggers(operation: Operation, context: OperationContext) -> Result:
 def _init(operation: Operation, context: OperationContext) -> Result:
     environment = operation.target
 
+    database = conf.database_params(environment)
+
     def migrate() -> None:
-        connections[environment].close()
-        try:
-            call_command("migrate", database=environment, interactive=False, verbosity=0)
-        except (DatabaseLayerError, CommandError) as error:
-            raise StatementError(
-                f"Migrating {environment} failed: {str(error).splitlines()[0]}",
-                hint=f"What was applied stays: python manage.py showmigrations "
-                f"--database {environment}",
-            ) from error
-        finally:
-            connections[environment].close()
+        with noting(environment, operation.actor, operation.id):
+            apply_pending(DjangoMigrator(environment), database, context)
 
     request = InitRequest(
-        database=conf.database_params(environment),
+        database=database,
         environment=environment,
         migrate=migrate,
         adopt=bool(operation.options.get("adopt")),

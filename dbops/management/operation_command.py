@@ -92,14 +92,8 @@ class DbopsCommand(BaseCommand):
         return SystemExit(code)
 
     def actor(self) -> str:
-        """Who acts at a command line: the account of the operating system, not what
-        LOGNAME claims; behind sudo, both."""
-        try:
-            name = pwd.getpwuid(os.getuid()).pw_name
-        except KeyError:
-            name = str(os.getuid())
-        behind = os.environ.get("SUDO_USER") if os.getuid() == 0 else None
-        return f"{behind} as {name}" if behind else name
+        """Who acts at a command line."""
+        return os_actor()
 
     def run_operation(
         self,
@@ -146,6 +140,16 @@ def _unprintable(argv: Sequence[str]) -> str:
     if any(len(argument) > _LONGEST_ARGUMENT for argument in argv):
         return f"An argument is longer than {_LONGEST_ARGUMENT:,} characters."
     return ""
+
+
+def os_actor() -> str:
+    """The account of the operating system, not what LOGNAME claims; behind sudo, both."""
+    try:
+        name = pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        name = str(os.getuid())
+    behind = os.environ.get("SUDO_USER") if os.getuid() == 0 else None
+    return f"{behind} as {name}" if behind else name
 
 
 def add_json_argument(parser: ArgumentParser) -> None:

@@ -68,7 +68,7 @@ def copy_database(request: CopyRequest, context: OperationContext) -> CopyResult
     plan = plan_copy(request)
     context.log(f"Strategy {plan.strategy}: {plan.reason}")
     with _kept_still(request, context), building(plan.target, context) as replacement:
-        strategy, built = _build(request, plan, replacement, context)
+        strategy, built = build_copy(request, plan, replacement, context)
         installed, defused = _finish(request, replacement, context)
         size = _size(replacement)
         swapped = swap_in(replacement, context)
@@ -97,7 +97,7 @@ def _kept_still(request: CopyRequest, context: OperationContext) -> AbstractCont
     return written_by_nobody(request.target, request.target_environment, patterns, context)
 
 
-def _build(
+def build_copy(
     request: CopyRequest, plan: CopyPlan, replacement: Replacement, context: OperationContext
 ) -> tuple[str, Built]:
     """By the strategy planned, or, where somebody came to use the source meanwhile, by stream."""

@@ -131,7 +131,7 @@ def plan_copy(request: CopyRequest) -> CopyPlan:
     require_can_replace(target)
     require_not_newer(f"The {source.environment} database", source.server.major, target.server)
     _require_masks(request)
-    return CopyPlan(source, target, *_choose_strategy(request, source, target, busy))
+    return CopyPlan(source, target, *choose_strategy(request, source, target, busy))
 
 
 def _check_request(request: CopyRequest) -> None:
@@ -179,9 +179,10 @@ def _require_masks(request: CopyRequest) -> None:
         )
 
 
-def _choose_strategy(
+def choose_strategy(
     request: CopyRequest, source: Endpoint, target: Endpoint, busy: int
 ) -> tuple[str, str]:
+    """(strategy, why), for a source on which ``busy`` sessions are."""
     one_server = source.server.system_identifier == target.server.system_identifier
     if request.disconnect_source:
         busy = 0

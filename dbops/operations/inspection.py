@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import threading
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from dbops.exceptions import ConnectionFailedError, DbopsError, NothingToUndoError
+from dbops.operations.at_once import answers_within
 from dbops.operations.guards import (
     Endpoint,
     check_stamp,
@@ -56,22 +56,9 @@ class EnvironmentFacts:
 def inspect_environments(
     requests: Sequence[InspectRequest], patience: float = PATIENCE
 ) -> list[EnvironmentFacts]:
-    """Look at several environments at once, and at none for longer than ``patience`` seconds.
-
-    The limit is kept by the clock and not by the driver, whose own one knows neither a slow name
-    server nor a locked catalogue.
-    """
-    found: dict[str, EnvironmentFacts] = {}
-
-    def look(request: InspectRequest) -> None:
-        found[request.environment] = inspect_environment(request)
-
-    threads = [threading.Thread(target=look, args=[each], daemon=True) for each in requests]
-    deadline = time.monotonic() + patience
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(max(0.0, deadline - time.monotonic()))
+    """Look at several environments at once, and at none for longer than ``patience`` seconds."""
+    questions = {each.environment: partial(inspect_environment, each) for each in requests}
+    found = answers_within(patience, questions)
     silence = f"No answer within {patience:g} seconds."
     return [
         found.get(each.environment)

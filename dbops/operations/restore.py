@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -63,6 +63,9 @@ class RestoreRequest:
     in_place: bool = False
     """Everything is replaced in one transaction: for a role that may not create databases."""
     arriving: Arriving = field(default_factory=Arriving)
+    migrate: Callable[[ConnectionParams], tuple[str, ...]] | None = None
+    """Brings what was restored to this code's migrations before it takes its place; None leaves it
+    as it was backed up."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +82,8 @@ class RestoreResult:
     """The backup that holds what was replaced in place."""
     defused: Mapping[str, int] = field(default_factory=dict)
     """Rows emptied because they mean nothing in another environment, per table."""
+    migrations: tuple[str, ...] = ()
+    """Applied before it took its place."""
 
 
 def restore_database(request: RestoreRequest, context: OperationContext) -> RestoreResult:
@@ -138,6 +143,8 @@ def _check_request(request: RestoreRequest) -> None:
             raise UsageError(f"Schema {schema} is no user's: it is never restored by itself.")
     if request.in_place and request.load.skip_privileged:
         raise UsageError("--in-place restores all or nothing: no --skip-privileged.")
+    if request.migrate and (partly or request.in_place):
+        raise UsageError("--migrate is for a whole database that is restored aside.")
     if partly and request.in_place:
         raise UsageError("--in-place replaces everything: no --table, no --schema.")
 
@@ -202,6 +209,7 @@ def _restore_whole(
             raise ProofError(f"The triggers of {source.name} did not arrive as they were.")
         with session(replacement.incoming, application=context.application) as connection:
             defused = defuse(connection, request.arriving.defuse, context)
+        applied = request.migrate(replacement.incoming) if request.migrate else ()
         swapped = swap_in(replacement, context)
     return RestoreResult(
         source=source.name,
@@ -211,6 +219,7 @@ def _restore_whole(
         tables=len(proven.tables),
         outage_ms=round(swapped.outage_ms, 1),
         defused=defused,
+        migrations=applied,
     )
 
 

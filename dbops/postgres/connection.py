@@ -138,15 +138,22 @@ def session(
 
 @contextmanager
 def transaction(connection: Connection) -> Iterator[None]:
-    """One transaction on an autocommit connection: committed whole, or rolled back whole."""
-    execute(connection, "BEGIN")
+    """One transaction on an autocommit connection: committed whole, or rolled back whole.
+
+    On a connection that is not in autocommit, which is in somebody else's transaction, a savepoint.
+    """
+    begin, end, undo = "BEGIN", "COMMIT", "ROLLBACK"
+    if not connection.autocommit:
+        begin, end = "SAVEPOINT skinspire", "RELEASE SAVEPOINT skinspire"
+        undo = "ROLLBACK TO SAVEPOINT skinspire"
+    execute(connection, begin)
     try:
         yield
     except BaseException:
         with suppress(StatementError):  # a lost connection has rolled back by itself
-            execute(connection, "ROLLBACK")
+            execute(connection, undo)
         raise
-    execute(connection, "COMMIT")
+    execute(connection, end)
 
 
 def execute(connection: Connection, statement: Statement, args: Sequence[Any] | None = None) -> int:

@@ -7,6 +7,7 @@ replaced. The lock is a session's: it goes the moment its holder dies, however i
 from __future__ import annotations
 
 import zlib
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -17,6 +18,8 @@ from dbops.postgres.params import ConnectionParams
 
 _CLASS = 0x534B4E53  # "SKNS"
 _HOLDER_PREFIX = "skinspire operation "
+_held: Counter[tuple[str, int | str, str]] = Counter()
+"""What this process holds exclusively."""
 
 
 def _key(database: str) -> int:
@@ -42,7 +45,22 @@ def database_lock(
         key = _key(params.database)
         if not fetch_value(connection, f"SELECT {function}(%s, %s)", [_CLASS, key]):
             raise LockedError(", ".join(_holders(connection, key)) or "unknown")
-        yield connection
+        held = Counter({_place(params): 1} if exclusive else {})
+        _held.update(held)
+        try:
+            yield connection
+        finally:
+            _held.subtract(held)
+
+
+def is_held_here(params: ConnectionParams) -> bool:
+    """Whether this very process replaces or changes the database: what it calls meanwhile is part
+    of that operation, and must not wait for its lock."""
+    return _held[_place(params)] > 0
+
+
+def _place(params: ConnectionParams) -> tuple[str, int | str, str]:
+    return (params.host, params.port, params.database)
 
 
 def _holders(connection: Connection, key: int) -> list[str]:

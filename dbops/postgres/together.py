@@ -17,11 +17,12 @@ def run_together(
     poll: Poll,
     watch: Callable[[], None] | None = None,
     interrupt: Callable[[], None] | None = None,
+    every: float = _WATCH_SECONDS,
 ) -> None:
     """Run the jobs in threads of their own until all are done.
 
     Args:
-        watch: called about twice a second meanwhile, in this thread.
+        watch: called every so many seconds meanwhile, in this thread.
         interrupt: called as often once one has failed, or ``poll`` has raised: for jobs that wait
             where they cannot hear of it.
 
@@ -45,7 +46,7 @@ def run_together(
         running = {pool.submit(work, job) for job in jobs}
         try:
             while running and not failed:
-                running = wait(running, _WATCH_SECONDS).not_done
+                running = wait(running, every).not_done
                 if watch and running and not failed:
                     watch()
         except BaseException as error:  # a signal: the jobs are told before they are waited for
@@ -55,6 +56,6 @@ def run_together(
             while running:
                 if interrupt:
                     interrupt()
-                running = wait(running, _WATCH_SECONDS).not_done
+                running = wait(running, every).not_done
     if failed:
         raise failed[0]

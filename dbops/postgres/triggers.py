@@ -158,7 +158,7 @@ def install(
     """Bring functions and triggers to this version, all or none; what is there is not touched.
 
     Args:
-        connection: one of :func:`connect`, not in a transaction.
+        connection: one of :func:`connect`, or one in a transaction of which this becomes part.
         schemas: only tables of these; None for all.
         base_only: the functions alone.
         lock_timeout: seconds to wait for each table.

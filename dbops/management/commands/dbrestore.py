@@ -53,6 +53,16 @@ class Command(DbopsCommand, DbrestoreCommand):
             help="replace everything in one transaction, for a role without CREATEDB: the tables "
             "are locked meanwhile, and only a backup keeps what is replaced",
         )
+        parser.add_argument(
+            "--migrate",
+            action="store_true",
+            help="apply this code's pending migrations before it takes the database's place",
+        )
+        parser.add_argument(
+            "--unknown-migrations",
+            action="store_true",
+            help="restore it though it holds migrations that this code does not have",
+        )
         add_load_arguments(parser)
         parser.add_argument(
             "--no-owner",
@@ -91,6 +101,12 @@ class Command(DbopsCommand, DbrestoreCommand):
                 f"What was there is kept. Put it back: python manage.py undo_operation "
                 f"{outcome.operation.id}"
             )
+        if pending := result["pending_migrations"]:
+            self.console.note(
+                f"This code has {len(pending)} further migration(s), from {pending[0]} on. Apply "
+                f"them: python manage.py apply_migration --env {outcome.operation.target}",
+                style="yellow",
+            )
         if result["saved_as"]:
             self.console.note(f"What was there is kept as backup {result['saved_as']}.")
 
@@ -117,6 +133,8 @@ def _wishes(options: dict[str, Any]) -> dict[str, Any]:
         "jobs": options["jobs"],
         "no_owner": options["no_owner"],
         "skip_privileged": options["skip_privileged"],
+        "migrate": options["migrate"],
+        "unknown_migrations": options["unknown_migrations"],
     }
 
 

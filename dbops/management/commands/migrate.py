@@ -11,7 +11,9 @@ from django.db import DEFAULT_DB_ALIAS
 
 from dbops import conf
 from dbops.exceptions import DbopsError
-from dbops.operations.maintenance import prepare_migration
+from dbops.management.operation_command import os_actor
+from dbops.migrating_directly import migrating_directly
+from dbops.operations.context import OperationContext
 from skinspire.router import CONTROL
 
 
@@ -37,11 +39,12 @@ class Command(MigrateCommand):
             return
         environment = conf.active_environment() if alias == DEFAULT_DB_ALIAS else alias
         looking = options["plan"] or options["check_unapplied"]
+        context = OperationContext("", actor=os_actor(), on_log=self.stderr.write)
         try:
-            prepare_migration(conf.database_params(environment), environment, writing=not looking)
+            with migrating_directly(alias, environment, context, writing=not looking):
+                super().handle(*args, **options)
         except DbopsError as error:
             raise CommandError(f"{error} {error.hint}") from error
-        super().handle(*args, **options)
 
 
 def _make_control_file() -> None:

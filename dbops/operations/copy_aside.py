@@ -1,0 +1,58 @@
+"""A whole copy of a database beside itself: to rehearse on, or to change and put in its place."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from dbops.operations.context import OperationContext
+from dbops.operations.copy import build_copy
+from dbops.operations.copy_plan import CopyPlan, CopyRequest, choose_strategy
+from dbops.operations.guards import Endpoint, Preflight, require_can_replace, require_existing
+from dbops.operations.replacement import Replacement, building
+from dbops.postgres.connection import session
+from dbops.postgres.databases import MAINTENANCE, session_count
+
+
+@dataclass(frozen=True)
+class CopyOptions:
+    """How a copy is made."""
+
+    jobs: int = 1
+    pg_bin: Path | None = None
+
+
+@contextmanager
+def copied_aside(
+    endpoint: Endpoint, options: CopyOptions, context: OperationContext
+) -> Iterator[Replacement]:
+    """Copy the database, proven and stamped like it; dropped again if the block fails.
+
+    Whoever uses the database goes on doing so. Rows are not masked: they stay on their server.
+
+    Raises:
+        PrivilegeError, SpaceError: no copy can be made here.
+        ToolError, StatementError, ProofError: none was.
+    """
+    facts = require_existing(endpoint)
+    require_can_replace(endpoint)
+    room = Preflight()
+    room.require_space(endpoint.server, facts.size)
+    room.check()
+    request = CopyRequest(
+        source=endpoint.params,
+        source_environment=endpoint.environment,
+        target=endpoint.params,
+        target_environment=endpoint.environment,
+        jobs=options.jobs,
+        pg_bin=options.pg_bin,
+    )
+    with session(endpoint.params.with_database(MAINTENANCE)) as control:
+        busy = session_count(control, facts.name)
+    plan = CopyPlan(endpoint, endpoint, *choose_strategy(request, endpoint, endpoint, busy))
+    with building(endpoint, context) as replacement:
+        context.log(f"Copying {facts.name} by {plan.strategy}: {plan.reason}")
+        build_copy(request, plan, replacement, context)
+        yield replacement

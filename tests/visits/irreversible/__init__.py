@@ -1,0 +1,3 @@
+from tests.visits import migrations
+
+__path__ = [*__path__, *migrations.__path__]
