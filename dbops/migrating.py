@@ -17,7 +17,14 @@ from django.apps import apps
 from django.contrib.contenttypes.models import ContentType
 from django.core.management.sql import emit_post_migrate_signal, emit_pre_migrate_signal
 from django.db import DEFAULT_DB_ALIAS, connections, router, transaction
+from django.db import Error as DatabaseLayerError
 from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.migrations.exceptions import (
+    BadMigrationError,
+    CircularDependencyError,
+    InconsistentMigrationHistory,
+    NodeNotFoundError,
+)
 from django.db.migrations.executor import MigrationExecutor
 from django.db.migrations.loader import MigrationLoader
 from django.db.migrations.migration import Migration
@@ -26,13 +33,16 @@ from django.db.migrations.operations.base import Operation
 from django.db.migrations.state import ModelState, ProjectState
 from django.utils.module_loading import module_has_submodule
 
-from dbops.exceptions import MigrationError
+from dbops.exceptions import MigrationError, StatementError
 from dbops.operations.migration_run import Run, Step
 from dbops.postgres.connection import apply_settings, our_settings
 from dbops.postgres.footprint import check_deferred
 from dbops.postgres.params import ConnectionParams
 
-Key = tuple[str, str]
+_UNREADABLE = (
+    ImportError, SyntaxError, BadMigrationError, CircularDependencyError, NodeNotFoundError,
+    InconsistentMigrationHistory,
+)  # fmt: skip
 # A migration goes by the database's own search_path and row security, like any code of the users'.
 _THEIRS = {"search_path", "row_security"}
 
@@ -47,7 +57,17 @@ class DjangoMigrator:
 
     def plan(self, database: ConnectionParams) -> tuple[Step, ...]:
         """See :class:`~dbops.operations.migration_run.Migrator`."""
-        plan = Context().run(self._plan, database)
+        try:
+            plan = Context().run(self._plan, database)
+        except _UNREADABLE as error:
+            raise MigrationError(
+                f"The migrations of this code cannot be planned: {_first_line(error)}.",
+                hint="See more: python manage.py migrate --plan",
+            ) from error
+        except DatabaseLayerError as error:
+            raise StatementError(
+                f"What is applied in {self._environment} cannot be read: {_first_line(error)}."
+            ) from error
         return tuple(_step(migration, backwards) for migration, backwards in plan)
 
     def _plan(self, database: ConnectionParams) -> list[tuple[Migration, bool]]:
@@ -206,6 +226,10 @@ def require_one_leaf(loader: MigrationLoader) -> None:
             f"There are several latest migrations ({several}).",
             hint="Join them: python manage.py makemigrations --merge",
         )
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
 
 
 def _label(migration: Migration) -> str:

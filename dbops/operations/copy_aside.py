@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from dbops.exceptions import PrivilegeError
 from dbops.operations.context import OperationContext
 from dbops.operations.copy import build_copy
 from dbops.operations.copy_plan import CopyPlan, CopyRequest, choose_strategy
@@ -37,7 +38,13 @@ def copied_aside(
         ToolError, StatementError, ProofError: none was.
     """
     facts = require_existing(endpoint)
-    require_can_replace(endpoint)
+    try:
+        require_can_replace(endpoint)
+    except PrivilegeError as error:
+        raise PrivilegeError(
+            str(error),
+            hint=f"{error.hint.split('. Or ')[0]}. Or without any copy: --no-rehearse, --in-place",
+        ) from error
     room = Preflight()
     room.require_space(endpoint.server, facts.size)
     room.check()

@@ -23,8 +23,8 @@ Who = Callable[[Applied], Mapping[str, str]]
 class ShowRequest:
     """What to look at."""
 
-    databases: Mapping[str, ConnectionParams]
-    """By environment."""
+    databases: Mapping[str, Callable[[], ConnectionParams]]
+    """By environment; one that is not configured raises when it is asked for."""
     known: Mapping[str, Sequence[str]]
     """The code's migrations in their order, and which others each replaces."""
     elsewhere: Collection[str]
@@ -65,7 +65,7 @@ class ShowResult:
 
 def show_migrations(request: ShowRequest) -> ShowResult:
     """Look at all environments at once; one that does not answer is told, and keeps nobody."""
-    questions = {name: partial(_look, params) for name, params in request.databases.items()}
+    questions = {name: partial(_look, find) for name, find in request.databases.items()}
     answers = answers_within(PATIENCE, questions)
     silence = f"No answer within {PATIENCE:g} seconds."
     unreachable: dict[str, str] = {}
@@ -106,10 +106,10 @@ def _state(
     return MigrationState(False)
 
 
-def _look(params: ConnectionParams) -> Applied | str:
+def _look(find: Callable[[], ConnectionParams]) -> Applied | str:
     """What is applied, or why that cannot be told."""
     try:
-        return read_applied(params)
+        return read_applied(find())
     except ConnectionFailedError as error:
         # The driver's own line: ours would name the role, which is not for everyone to see.
         return first_line(error.__cause__ or error)

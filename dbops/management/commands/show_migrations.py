@@ -2,6 +2,7 @@
 
 from argparse import ArgumentParser
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 from dbops import conf
@@ -28,7 +29,7 @@ class Command(DbopsCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         named = options["env"]
         chosen = ENVIRONMENTS if named is None else (conf.resolve_environment(named),)
-        databases = {name: conf.database_params(name) for name in chosen}
+        databases = {name: partial(conf.database_params, name) for name in chosen}
         known, elsewhere = known_migrations(chosen[0]), apps_elsewhere(chosen[0])
         found = show_migrations(ShowRequest(databases, known, elsewhere, who_applied))
         if self.console.as_json:
