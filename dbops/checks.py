@@ -18,8 +18,11 @@ from dbops.masking.rules import Rules
 from dbops.masking.safety import is_safe
 from dbops.postgres.stamp import SCHEMA
 from skinspire import variables
-from skinspire.databases import EMBEDDED, POSTGRESQL, REPLICA_SUFFIX
+from skinspire.databases import EMBEDDED
+from skinspire.environment import ENVIRONMENTS
 from skinspire.findings import findings
+from skinspire.masked import place_of
+from skinspire.router import CONTROL
 
 _HINTS = {
     "dbops.E001": "Set SKINSPIRE_ENV (or DJANGO_ENV) to dev, test or prod.",
@@ -79,16 +82,14 @@ def check_roles(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
 
 @register(Tags.security)
 def check_one_database_each(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
-    """dbops.E015: two URLs that lead to one database."""
+    """dbops.E015: two URLs that lead to one database by their words. One database under two names
+    is found by its identity, when it matters."""
+    if settings.CONFIGURATION_ERROR:
+        return []
     by_place: dict[str, list[str]] = {}
-    for alias, database in settings.DATABASES.items():
-        same_by_design = alias == DEFAULT_DB_ALIAS or alias.endswith(REPLICA_SUFFIX)
-        if not same_by_design and database["ENGINE"] == POSTGRESQL:
-            host = str(database.get("HOST") or "").lower()
-            options = dict(database.get("OPTIONS") or {})
-            elsewhere = options.get("hostaddr"), options.get("service")
-            place = repr((host, str(database.get("PORT") or 5432), database["NAME"], elsewhere))
-            by_place.setdefault(place, []).append(alias)
+    for name in (*ENVIRONMENTS, CONTROL):
+        if url := variables.env.read.get(f"{name.upper()}_DATABASE_URL"):
+            by_place.setdefault(place_of(url), []).append(name)
     return [
         Error(
             f"The URLs of {' and '.join(aliases)} lead to one and the same database.",

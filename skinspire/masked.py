@@ -29,6 +29,13 @@ def mask_url(url: str) -> str:
     return f"{shown}?{query}" if query else shown
 
 
+def place_of(url: str) -> str:
+    """Where a database URL leads, by its words: without credentials, and without the usual port."""
+    parts = urlsplit(url)
+    address = parts.netloc.rpartition("@")[2].lower().removesuffix(":5432")
+    return f"{address}{parts.path}?{parts.query}"
+
+
 def is_unambiguous(parts: SplitResult) -> bool:
     """False where a piece of the password may stand in another part of the URL."""
     _, _, address = parts.netloc.rpartition("@")

@@ -71,7 +71,7 @@ def test_it_tells_that_a_restart_is_due(
 def test_it_tells_what_is_wrong(sign_in: SignIn, monkeypatch: pytest.MonkeyPatch) -> None:
     with session(conf.database_params("prod")) as connection:
         write_stamp(connection, "test")
-    monkeypatch.setitem(settings.DATABASES["test"], "NAME", settings.DATABASES["prod"]["NAME"])
+    monkeypatch.setitem(env.read, "TEST_DATABASE_URL", env.read["PROD_DATABASE_URL"])
     try:
         text = _text(sign_in("back_up").get(PATH))
     finally:

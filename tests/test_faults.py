@@ -273,9 +273,8 @@ def test_urls_swapped_by_mistake_are_refused_by_the_stamp(prepared: Installation
 
 
 def test_one_database_under_two_names_is_refused_by_identity(prepared: Installation) -> None:
-    from dataclasses import replace
-
-    prepared.databases["dev"] = replace(prepared.databases["test"], host="localhost")
+    url = prepared.server.url(prepared.databases["test"].database)
+    prepared.variables["DEV_DATABASE_URL"] = url.replace("127.0.0.1", "localhost")
     error = prepared.refused("copy_db", "test", "dev", "--noinput")
     assert error["code"] == "same_database"
 
