@@ -198,6 +198,13 @@ class DriftError(DbopsError):
     code = "drift"
 
 
+class RehearsalError(DbopsError):
+    """Something that was tried out did not do what it promises."""
+
+    code = "rehearsal_failed"
+    hint = "The log says more; nothing was tried on the environment's own database."
+
+
 class OperationNotFoundError(DbopsError):
     """No operation has that id."""
 
