@@ -160,9 +160,12 @@ def signing_keys() -> tuple[bytes, ...]:
     found = [str(key) for key in (settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS)]
     if not settings.SECRET_KEY:
         raise ConfigurationError("SECRET_KEY is not set.", hint="python manage.py check")
-    return tuple(
-        hmac.new(key.encode(), b"skinspire.signing", hashlib.sha256).digest() for key in found
-    )
+    return tuple(map(signing_key, found))
+
+
+def signing_key(secret: str) -> bytes:
+    """The key of manifests and journal that a SECRET_KEY gives."""
+    return hmac.new(secret.encode(), b"skinspire.signing", hashlib.sha256).digest()
 
 
 def masking_rules() -> Rules:

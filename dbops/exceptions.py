@@ -234,6 +234,13 @@ class DriftError(DbopsError):
     code = "drift"
 
 
+class FeatureError(DbopsError):
+    """Something that was tried out did not do what it promises."""
+
+    code = "feature_failed"
+    hint = "The log says more; nothing was tried on the environment's own database."
+
+
 class OperationNotFoundError(DbopsError):
     """No operation has that id."""
 
