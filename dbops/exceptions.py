@@ -185,6 +185,12 @@ class NothingToUndoError(DbopsError):
     hint = "See what was done: python manage.py operations list"
 
 
+class NotFoundError(DbopsError):
+    """The database holds nothing of that name, or several things."""
+
+    code = "not_found"
+
+
 class TriggerDriftError(DbopsError):
     """Triggers are missing, outdated or disabled."""
 
