@@ -191,6 +191,12 @@ class NotFoundError(DbopsError):
     code = "not_found"
 
 
+class CheckFailedError(DbopsError):
+    """A database that was checked is not well."""
+
+    code = "not_well"
+
+
 class TriggerDriftError(DbopsError):
     """Triggers are missing, outdated or disabled."""
 

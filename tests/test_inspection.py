@@ -98,7 +98,8 @@ def test_one_table(pagila: ConnectionParams) -> None:
     columns = {it["name"]: it for it in found["columns"]}
     assert next(iter(columns)) == "film_id"
     assert columns["title"] == {
-        "name": "title", "type": "character varying(255)", "nullable": False, "default": None, "generated": None,
+        "name": "title", "type": "character varying(255)", "nullable": False, "default": None,
+        "generated": None,
         "identity": None, "collation": None, "comment": None,
     }  # fmt: skip
     assert columns["rental_duration"]["default"] == "3"

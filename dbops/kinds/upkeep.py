@@ -1,0 +1,52 @@
+"""Looking after databases: checks, resetting, emptying, maintaining."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from django.db.migrations.loader import MigrationLoader
+
+from dbops import conf
+from dbops.catalogue import found_damaged, last_backup, told_of
+from dbops.operations.checkup import CheckRequest, LastBackup, MigrationGap
+from dbops.policy import is_protected
+
+
+def check_request(environment: str) -> CheckRequest:
+    """The request to check an environment. Raises ConfigurationError."""
+    backup = last_backup(environment)
+    facts = None
+    if backup:
+        facts = LastBackup(backup.created_at, told_of(backup), found_damaged(backup))
+    return CheckRequest(
+        database=conf.database_params(environment),
+        environment=environment,
+        gap=migration_gap,
+        backup=facts,
+        protected=is_protected(environment),
+    )
+
+
+def migration_gap(applied: Sequence[str]) -> MigrationGap:
+    """What the code has and the database has not, and the other way round.
+
+    A squashed migration counts as applied once all it replaces are; what is left behind by apps
+    that the code does not have any more is nobody's concern.
+    """
+    loader = MigrationLoader(None)
+    known = {".".join(key): migration for key, migration in loader.disk_migrations.items()}
+    replaces = {
+        name: {".".join(key) for key in migration.replaces} for name, migration in known.items()
+    }
+    done = set(applied)
+    done |= {name for name, parts in replaces.items() if parts and parts <= done}
+    replaced = {part for name, parts in replaces.items() if name in done for part in parts}
+    apps = {name.split(".")[0] for name in known}
+    return MigrationGap(
+        pending=sorted(known.keys() - done - replaced),
+        unknown=[
+            name
+            for name in applied
+            if name not in known and name not in replaced and name.split(".")[0] in apps
+        ],
+    )
