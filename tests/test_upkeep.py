@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import json
+import threading
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import pytest
+from django.db import connections
+
+from dbops.exceptions import StatementError
+from dbops.kinds.migrating import pointed_at
 from dbops.kinds.upkeep import migration_gap
 from dbops.operations import checkup
 from dbops.operations.checkup import CheckRequest, LastBackup, MigrationGap, check_db
 from dbops.operations.context import OperationContext
+from dbops.operations.emptying import EmptyRequest, reset_db
 from dbops.postgres import triggers
 from dbops.postgres.connection import execute, session
+from dbops.postgres.databases import scratch_databases
 from dbops.postgres.params import ConnectionParams
 from dbops.postgres.process import do_not_poll
 from dbops.postgres.stamp import write_stamp
-from tests.installation import Installation
+from tests.installation import Installation, row_hashes
+from tests.servers import Server
 
 CONTEXT = OperationContext("0123456789ab", actor="dr.mehta")
 
@@ -101,3 +110,127 @@ def test_check_db(installation18: Installation) -> None:
     answer2 = installation18.run("check_db", "--json", code=1)
     assert "canary" not in json.dumps(answer2.json) + answer2.err
     assert [it["ok"] for it in answer2.json["result"]["checks"]] == [False, *[None] * 6, True]
+
+
+# reset_db and drop_all_tables
+
+
+def _filled(installation: Installation) -> dict[str, str]:
+    """A database that holds more than tables; its row hashes."""
+    installation.result("init_db", "--env", "test")
+    database = installation.databases["test"].database
+    for statement in (
+        "CREATE SCHEMA lab; CREATE TYPE lab.mood AS ENUM ('sad')",
+        "CREATE TABLE lab.t AS SELECT g AS id, now() AS created_at FROM generate_series(1, 99) g",
+        "CREATE FUNCTION public.f() RETURNS int LANGUAGE sql AS 'SELECT 1'",
+        "GRANT USAGE ON SCHEMA lab TO PUBLIC",
+        "ALTER DEFAULT PRIVILEGES IN SCHEMA lab GRANT SELECT ON TABLES TO PUBLIC",
+        "ALTER DEFAULT PRIVILEGES REVOKE EXECUTE ON FUNCTIONS FROM PUBLIC",
+        f"ALTER DATABASE {database} SET work_mem = '9MB'",
+        f"COMMENT ON DATABASE {database} IS 'the test database'",
+        "INSERT INTO public.accounts_user (username, password, is_superuser, is_staff, is_active,"
+        " first_name, last_name, email, date_joined) VALUES ('nora', '', false, false, true, '',"
+        " '', '', now())",
+    ):
+        installation.sql("test", statement)
+    return installation.hashes("test")
+
+
+_ROOMS = """SELECT jsonb_build_array(
+    (SELECT jsonb_agg(array[nspname::text, nspacl::text] ORDER BY nspname) FROM pg_namespace
+      WHERE nspname !~ '^(pg_|info|skin)'),
+    (SELECT jsonb_agg(array[defaclobjtype::text, defaclacl::text] ORDER BY defaclobjtype) FROM pg_default_acl),
+    (SELECT jsonb_agg(extname ORDER BY extname) FROM pg_extension), current_setting('work_mem'),
+    (SELECT shobj_description(oid, 'pg_database') FROM pg_database
+      WHERE datname = current_database()))::text"""
+
+
+def test_reset_db_and_the_way_back(installation: Installation) -> None:
+    before = _filled(installation)
+    rooms = installation.sql("test", _ROOMS)
+    done = installation.run("reset_db", "--env", "test", "--noinput", "--json").json
+    result = done["result"]
+    assert done["operation"]["kind"] == "reset"
+    assert result["tables"] == len([key for key in before if "_seq" not in key])
+    assert result["migrations"] > 20
+    assert installation.sql("test", "SELECT count(*) FROM public.accounts_user") == 0
+    assert installation.sql("test", "SELECT to_regclass('lab.t')") is None
+    assert installation.sql("test", _ROOMS) == rooms
+    assert installation.run("check_db", "--env", "test")
+    [backup] = installation.result("listbackups")["backups"]
+    assert backup["name"] == result["saved_as"]
+    undone = installation.result("undo_operation", "--noinput")
+    assert undone["outage_ms"] < 2000
+    assert installation.hashes("test") == before
+    # And the undo is undone.
+    installation.result("undo_operation", "--noinput")
+    assert installation.sql("test", "SELECT count(*) FROM public.accounts_user") == 0
+
+
+def test_drop_all_tables_and_the_way_back(installation18: Installation) -> None:
+    before = _filled(installation18)
+    rooms = installation18.sql("test", _ROOMS)
+    result = installation18.result("drop_all_tables", "--env", "test", "--noinput")
+    assert installation18.hashes("test") == {}
+    assert installation18.sql("test", "SELECT to_regtype('lab.mood')") is None
+    assert installation18.sql("test", "SELECT to_regproc('public.f')") is None
+    assert installation18.sql("test", "SELECT environment FROM skinspire.stamp") == "test"
+    assert installation18.sql("test", _ROOMS) == rooms
+    assert result["previous"]
+    installation18.result("undo_operation", "--noinput")
+    assert installation18.hashes("test") == before
+
+
+@pytest.mark.parametrize("command", ["reset_db", "drop_all_tables"])
+def test_emptying_is_confirmed_and_backed_up(installation18: Installation, command: str) -> None:
+    before = _filled(installation18)
+    assert installation18.refused(command, "--env", "test")["code"] == "not_confirmed"
+    assert installation18.refused(command, "--env", "prod", "--noinput")["code"] == "not_confirmed"
+    backups = installation18.home / "backups"
+    backups.rmdir() if backups.exists() else None
+    backups.write_text("no directory")  # so that the backup fails
+    error = installation18.refused(command, "--env", "test", "--noinput")
+    assert error["code"] in ("storage", "unforeseen")
+    assert installation18.hashes("test") == before
+    assert installation18.scratch() == []
+
+
+def test_a_migration_that_fails_leaves_the_target_as_it_was(
+    server: Server, empty_database: ConnectionParams
+) -> None:
+    with session(empty_database) as connection:
+        execute(connection, "CREATE TABLE public.t AS SELECT 1 AS id")
+        write_stamp(connection, "dev")
+    before = row_hashes(empty_database)
+    aside: list[str] = []
+
+    def migrate(database: ConnectionParams) -> None:
+        aside.append(database.database)
+        with session(database) as connection:
+            execute(connection, "CREATE TABLE public.half ()")
+        raise StatementError("Migrating dev failed: clinic.0002 cannot be applied")
+
+    request = EmptyRequest(empty_database, "dev", save=lambda: "a backup", migrate=migrate)
+    with pytest.raises(StatementError, match=r"clinic\.0002"):
+        reset_db(request, CONTEXT)
+    assert row_hashes(empty_database) == before
+    with session(server.params) as control:
+        assert aside[0] not in scratch_databases(control)
+
+
+def test_django_is_led_aside_in_this_thread_alone(empty_database: ConnectionParams) -> None:
+    elsewhere: list[Any] = []
+    before = {alias: connections[alias] for alias in ("default", "dev", "test")}
+
+    def look() -> None:
+        elsewhere.append(connections["dev"].settings_dict["NAME"])
+
+    with pointed_at("dev", empty_database.database):
+        for alias in ("default", "dev"):
+            assert connections[alias].settings_dict["NAME"] == empty_database.database
+        assert connections["test"] is before["test"]
+        thread = threading.Thread(target=look)
+        thread.start()
+        thread.join()
+    assert elsewhere != [empty_database.database]
+    assert {alias: connections[alias] for alias in before} == before

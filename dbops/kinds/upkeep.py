@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 
+from django.db import DEFAULT_DB_ALIAS, connections
 from django.db.migrations.loader import MigrationLoader
 
 from dbops import conf
 from dbops.catalogue import found_damaged, last_backup, told_of
+from dbops.kinds.backups import back_up_first
+from dbops.kinds.kind import KindOfOperation, Result
+from dbops.kinds.migrating import migrate_aside
+from dbops.models import Operation
 from dbops.operations.checkup import CheckRequest, LastBackup, MigrationGap
+from dbops.operations.context import OperationContext
+from dbops.operations.emptying import EmptyRequest, Migrate, drop_all_tables, reset_db
 from dbops.policy import is_protected
+from dbops.postgres.params import ConnectionParams
 
 
 def check_request(environment: str) -> CheckRequest:
@@ -50,3 +59,41 @@ def migration_gap(applied: Sequence[str]) -> MigrationGap:
             if name not in known and name not in replaced and name.split(".")[0] in apps
         ],
     )
+
+
+def _reset(operation: Operation, context: OperationContext) -> Result:
+    environment = operation.target
+
+    def migrate(database: ConnectionParams) -> None:
+        migrate_aside(environment, database)
+
+    return asdict(reset_db(_empty_request(operation, context, migrate), context))
+
+
+def _drop(operation: Operation, context: OperationContext) -> Result:
+    return asdict(drop_all_tables(_empty_request(operation, context, None), context))
+
+
+def _empty_request(
+    operation: Operation, context: OperationContext, migrate: Migrate | None
+) -> EmptyRequest:
+    _forget_connections(operation.target)
+    return EmptyRequest(
+        database=conf.database_params(operation.target),
+        environment=operation.target,
+        save=lambda: back_up_first(operation, context),
+        migrate=migrate,
+    )
+
+
+def _forget_connections(environment: str) -> None:
+    """This thread's own would be ended by the swap."""
+    connections[environment].close()
+    if environment == conf.active_environment():
+        connections[DEFAULT_DB_ALIAS].close()
+
+
+UPKEEP_KINDS: Mapping[str, KindOfOperation] = {
+    Operation.Kind.RESET: KindOfOperation(_reset),
+    Operation.Kind.DROP: KindOfOperation(_drop),
+}
