@@ -139,7 +139,8 @@ def _filled(installation: Installation) -> dict[str, str]:
 _ROOMS = """SELECT jsonb_build_array(
     (SELECT jsonb_agg(array[nspname::text, nspacl::text] ORDER BY nspname) FROM pg_namespace
       WHERE nspname !~ '^(pg_|info|skin)'),
-    (SELECT jsonb_agg(array[defaclobjtype::text, defaclacl::text] ORDER BY defaclobjtype) FROM pg_default_acl),
+    (SELECT jsonb_agg(array[defaclobjtype::text, defaclacl::text] ORDER BY defaclobjtype)
+       FROM pg_default_acl),
     (SELECT jsonb_agg(extname ORDER BY extname) FROM pg_extension), current_setting('work_mem'),
     (SELECT shobj_description(oid, 'pg_database') FROM pg_database
       WHERE datname = current_database()))::text"""

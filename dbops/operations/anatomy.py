@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from dbops.exceptions import NotFoundError, StatementError
+from dbops.exceptions import ConnectionFailedError, NotFoundError, StatementError
 from dbops.operations.context import OperationContext
 from dbops.operations.inspection import InspectRequest, plan_in_place, server_label
 from dbops.postgres import anatomy, catalog, names, triggers
@@ -25,7 +25,14 @@ from dbops.postgres.anatomy import (
     TableRow,
     TriggerRow,
 )
-from dbops.postgres.connection import WRITTEN, Connection, apply_settings, execute, session
+from dbops.postgres.connection import (
+    WRITTEN,
+    Connection,
+    apply_settings,
+    connect,
+    execute,
+    session,
+)
 from dbops.postgres.stamp import read_stamp
 from dbops.postgres.structure import Definition, Identity, qualified, read_structure
 
@@ -118,8 +125,9 @@ def inspect_database(request: InspectRequest, wish: Wish, context: OperationCont
         ConnectionFailedError, PreflightError, StampError: see ``plan_in_place``.
     """
     context.step(f"look at {request.environment}")
-    plan_in_place(request, writing=False)
     with _one_moment(request, context) as connection:
+        if read_stamp(connection) not in (None, request.environment):
+            plan_in_place(request, writing=False)  # which refuses it
         _require_schema(connection, wish.schema)
         found = _find(connection, wish) if wish.table is not None else None
         return _look(connection, request, wish, found, context)
@@ -128,7 +136,7 @@ def inspect_database(request: InspectRequest, wish: Wish, context: OperationCont
 @contextmanager
 def _one_moment(request: InspectRequest, context: OperationContext) -> Iterator[Connection]:
     """A session that sees one state of the whole, and waits for no lock for long."""
-    with session(request.database, application=context.application) as connection:
+    with _own_session(request, context) as connection:
         apply_settings(connection, WRITTEN | _PATIENCE | {"jit": "off"})
         execute(connection, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
         try:
@@ -144,6 +152,17 @@ def _one_moment(request: InspectRequest, context: OperationContext) -> Iterator[
             ) from error
 
 
+@contextmanager
+def _own_session(request: InspectRequest, context: OperationContext) -> Iterator[Connection]:
+    try:
+        connection = connect(request.database, application=context.application)
+    except ConnectionFailedError:
+        plan_in_place(request, writing=False)  # which says so where there is no such database
+        raise
+    with closing(connection):
+        yield connection
+
+
 def _look(
     connection: Connection,
     request: InspectRequest,
@@ -155,24 +174,23 @@ def _look(
     viewed = wish.tables or wish.structure or wish.triggers or wish.functions
     structured = wish.structure or (wish.schema is not None and not viewed and found is None)
     whole = not viewed and not structured and found is None
-    facts = anatomy.database(connection)
     return Anatomy(
-        overview=_overview(connection, request, facts) if whole else None,
+        overview=_overview(connection, request) if whole else None,
         tables=anatomy.tables(connection, *scope) if wish.tables else None,
         structure=_structure(connection, wish, found, context) if structured else None,
         triggers=anatomy.triggers(connection, *scope) if wish.triggers else None,
         functions=anatomy.functions(connection, *scope) if wish.functions else None,
         detail=_detail(connection, found) if found and not viewed else None,
-        unseen=_unseen(facts),
+        unseen=_unseen(connection),
     )
 
 
-def _overview(connection: Connection, request: InspectRequest, facts: DatabaseRow) -> Overview:
+def _overview(connection: Connection, request: InspectRequest) -> Overview:
     largest = sorted(anatomy.tables(connection), key=lambda it: (-it.total, it.schema, it.name))
     states = triggers.status(connection)
     return Overview(
         server=server_label(request.database),
-        database=facts,
+        database=anatomy.database(connection),
         stamp=read_stamp(connection),
         extensions=catalog.extension_versions(connection),
         schemas=anatomy.schemas(connection),
@@ -218,13 +236,10 @@ def _structure(
     return {identity: every[identity] for identity in within}
 
 
-def _unseen(facts: DatabaseRow) -> tuple[str, ...]:
-    if not facts.unreadable_tables:
-        return ()
-    return (
-        f"{facts.role} may not read {facts.unreadable_tables} of the tables: "
-        f"how much of them holds nothing cannot be estimated.",
-    )
+def _unseen(connection: Connection) -> tuple[str, ...]:
+    role, count = anatomy.unreadable(connection)
+    sentence = f"{role} may not read {count} of the tables: their bloat cannot be estimated."
+    return (sentence,) if count else ()
 
 
 def _require_schema(connection: Connection, schema: str | None) -> None:

@@ -31,8 +31,6 @@ class DatabaseRow(NamedTuple):
     """-1: none of its own."""
     server_limit: int
     """What the server leaves to ordinary roles."""
-    unreadable_tables: int
-    role: str
     age: int
     """Transactions since its oldest row was frozen; the server stops near 2,100 million."""
 
@@ -195,6 +193,12 @@ def database(connection: Connection) -> DatabaseRow:
     row = fetch_row(connection, _file("database"))
     assert row is not None
     return DatabaseRow(*row)
+
+
+def unreadable(connection: Connection) -> tuple[str, int]:
+    """The connecting role, and how many tables of users it may not read."""
+    role, count = _rows(connection, "unreadable")[0]
+    return role, count
 
 
 def schemas(connection: Connection, schema: str | None = None) -> list[SchemaRow]:

@@ -8,9 +8,5 @@ SELECT current_setting('server_version'), pg_database_size(d.oid),
        d.datconnlimit,
        current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int
            - coalesce(nullif(current_setting('reserved_connections', true), '')::int, 0),
-       (SELECT count(*)::int FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-         WHERE c.relkind IN ('r', 'm') AND c.relpersistence <> 't' AND n.nspname !~ '^pg_'
-           AND n.nspname NOT IN ('information_schema', 'skinspire')
-           AND NOT has_table_privilege(c.oid, 'SELECT')),
-       current_user::text, age(d.datfrozenxid)
+       age(d.datfrozenxid)
   FROM pg_database d WHERE d.datname = current_database()

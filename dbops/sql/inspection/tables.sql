@@ -33,7 +33,25 @@ indexes AS (
 triggers AS (
     SELECT tgrelid, count(*) AS number FROM pg_trigger WHERE NOT tgisinternal GROUP BY tgrelid
 ),
-page (bytes) AS (VALUES (current_setting('block_size')::bigint))
+page (bytes) AS (VALUES (current_setting('block_size')::bigint)),
+-- A row takes its columns, a header of 24 bytes and 4 in the page's list; a page has a header of 24.
+-- What aligning adds is left out, so the estimate is rather too low. The statistics of a column that
+-- the role may not read are not there: then nothing is told.
+large AS MATERIALIZED (
+    SELECT oid, nspname, relname, reltuples, relpages, coalesce((
+               SELECT o.option_value::int FROM pg_options_to_table(reloptions) o
+                WHERE o.option_name = 'fillfactor'), 100) AS fill
+      FROM relation WHERE relpages >= 128 AND reltuples >= 0 AND relkind IN ('r', 'm')
+),
+bloat AS (
+    SELECT l.oid, greatest(0, l.relpages - ceil(l.reltuples * (28 + s.width)
+                      / ((page.bytes - 24) * l.fill / 100)))::bigint * page.bytes AS bytes
+      FROM large l, page, LATERAL (
+          SELECT sum((1 - null_frac) * avg_width) AS width FROM pg_stats
+           WHERE schemaname = l.nspname AND tablename = l.relname AND NOT inherited
+          HAVING count(*) = (SELECT count(*) FROM pg_attribute a WHERE a.attrelid = l.oid
+                                AND a.attnum > 0 AND NOT a.attisdropped)) s
+)
 SELECT r.nspname, r.relname,
        CASE r.relkind WHEN 'p' THEN 'partitioned table' WHEN 'm' THEN 'materialised view'
                       WHEN 'f' THEN 'foreign table' ELSE 'table' END,
@@ -59,17 +77,5 @@ SELECT r.nspname, r.relname,
   LEFT JOIN pg_class t ON t.oid = r.reltoastrelid AND r.reltoastrelid <> 0
   LEFT JOIN indexes ti ON ti.indrelid = t.oid
   LEFT JOIN triggers g ON g.tgrelid = r.oid
-  LEFT JOIN LATERAL (
-      -- A row takes its columns, a header of 24 bytes and 4 in the page's list; a page has a header
-      -- of its own 24. What aligning adds is left out, so the estimate is rather too low. The
-      -- statistics of a column that the role may not read are not there: then nothing is told.
-      SELECT greatest(0, r.relpages - ceil(r.reltuples * (28 + sum((1 - s.null_frac) * s.avg_width))
-                 / ((page.bytes - 24) * coalesce((SELECT o.option_value::int FROM pg_options_to_table(r.reloptions) o
-                                       WHERE o.option_name = 'fillfactor'), 100) / 100))
-             )::bigint * page.bytes AS bytes
-        FROM pg_stats s
-       WHERE s.schemaname = r.nspname AND s.tablename = r.relname AND NOT s.inherited
-      HAVING count(*) = (SELECT count(*) FROM pg_attribute a WHERE a.attrelid = r.oid
-                            AND a.attnum > 0 AND NOT a.attisdropped)
-  ) b ON r.relpages >= 128 AND r.relkind IN ('r', 'm') AND r.reltuples >= 0
+  LEFT JOIN bloat b ON b.oid = r.oid
  ORDER BY 1, 2
