@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import signal
 import threading
+import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -17,9 +19,12 @@ from dbops.operations import checkup
 from dbops.operations.checkup import CheckRequest, LastBackup, MigrationGap, check_db
 from dbops.operations.context import OperationContext
 from dbops.operations.emptying import EmptyRequest, reset_db
+from dbops.operations.inspection import InspectRequest
+from dbops.operations.upkeep import MaintainRequest, maintain_db
 from dbops.postgres import triggers
-from dbops.postgres.connection import execute, session
+from dbops.postgres.connection import execute, fetch_value, session
 from dbops.postgres.databases import scratch_databases
+from dbops.postgres.locks import database_lock
 from dbops.postgres.params import ConnectionParams
 from dbops.postgres.process import do_not_poll
 from dbops.postgres.stamp import write_stamp
@@ -235,3 +240,131 @@ def test_django_is_led_aside_in_this_thread_alone(empty_database: ConnectionPara
         thread.join()
     assert elsewhere != [empty_database.database]
     assert {alias: connections[alias] for alias in before} == before
+
+
+# maintain_db
+
+
+def maintained(params: ConnectionParams, *, dry_run: bool = False) -> dict[str, tuple[str, str]]:
+    request = MaintainRequest(InspectRequest("dev", params), dry_run)
+    found = maintain_db(request, OperationContext("0123456789ab")).actions
+    return {it.object: (it.verb, it.state) for it in found}
+
+
+def _make(params: ConnectionParams, *statements: str) -> None:
+    """Each in autocommit; the counters are written out before it returns."""
+    with session(params) as connection:
+        for statement in statements:
+            execute(connection, statement)
+        execute(connection, "SELECT pg_stat_force_next_flush()")
+        execute(connection, "SELECT 1")
+
+
+def test_what_is_due_is_done_and_nothing_else(
+    server: Server, empty_database: ConnectionParams
+) -> None:
+    off = "WITH (autovacuum_enabled = off)"
+    _make(
+        empty_database,
+        f"CREATE TABLE public.fresh {off} AS SELECT g AS id FROM generate_series(1, 100) g",
+        f"CREATE TABLE public.dead {off} AS SELECT g AS id FROM generate_series(1, 1000) g",
+        f"CREATE TABLE public.well {off} AS SELECT g AS id FROM generate_series(1, 1000) g",
+        f"CREATE TABLE public.empty (id int) {off}",
+        f'CREATE TABLE public."o.d""d" (id int) {off}',
+    )
+    _make(empty_database, "VACUUM ANALYZE public.dead, public.well")
+    _make(empty_database, "DELETE FROM public.dead WHERE id <= 260",
+          "DELETE FROM public.well WHERE id <= 90",
+          'INSERT INTO public."o.d""d" VALUES (1)')  # fmt: skip
+    with session(empty_database) as connection:
+        write_stamp(connection, "dev")
+    due = maintained(empty_database, dry_run=True)
+    assert due.pop("skinspire.stamp", None) in (None, ("analyse", "due"))
+    assert due == {
+        "public.dead": ("vacuum", "due"), "public.fresh": ("analyse", "due"),
+        'public."o.d""d"': ("analyse", "due"),
+    }  # fmt: skip
+    assert maintained(empty_database, dry_run=True).keys() >= due.keys()
+    done = maintained(empty_database)
+    assert {state for _, state in done.values()} == {"done"}
+    assert due.keys() <= done.keys()
+    assert maintained(empty_database) == {}
+
+
+def test_invalid_and_bloated_indexes(server: Server, empty_database: ConnectionParams) -> None:
+    _make(
+        empty_database,
+        "CREATE TABLE public.t AS SELECT g AS id, 1 AS one FROM generate_series(1, 600000) g",
+        "CREATE INDEX slack ON public.t (id)", "CREATE INDEX broken ON public.t (one)",
+        "DELETE FROM public.t WHERE id % 20 <> 0", "VACUUM ANALYZE public.t",
+    )  # fmt: skip
+    with session(empty_database) as connection:
+        write_stamp(connection, "dev")
+        with pytest.raises(StatementError):  # of duplicates; it leaves the index behind, invalid
+            execute(connection, "CREATE UNIQUE INDEX CONCURRENTLY twice ON public.t (one)")
+    with session(server.superuser.with_database(empty_database.database)) as connection:
+        execute(
+            connection,
+            "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'public.broken'::regclass",
+        )
+    size = "SELECT pg_relation_size('public.slack')"
+    with session(empty_database) as connection:
+        before = fetch_value(connection, size)
+    done = maintained(empty_database)
+    assert done["public.slack"] == ("reindex", "done")
+    assert done["public.broken"] == ("reindex", "done")
+    assert done["public.twice"] == ("reindex", "skipped")  # it cannot be unique
+    with session(empty_database) as connection:
+        assert fetch_value(connection, size) < before / 10
+        left = (
+            "SELECT string_agg(indexrelid::regclass::text, ',') FROM pg_index WHERE NOT indisvalid"
+        )
+        assert fetch_value(connection, left) == "public.twice"
+        execute(connection, "DROP INDEX public.twice")
+    assert not any(verb == "reindex" for verb, _ in maintained(empty_database).values())
+
+
+def test_what_belongs_to_others_is_told(server: Server) -> None:
+    params = server.create_database()
+    owner = server.superuser.with_database(params.database)
+    try:
+        _make(owner, f"ALTER DATABASE {params.database} OWNER TO {owner.user}",
+              "CREATE TABLE public.t AS SELECT 1 AS id")  # fmt: skip
+        request = MaintainRequest(InspectRequest("dev", params), dry_run=True)
+        [action] = maintain_db(request, CONTEXT).actions
+        assert (action.state, action.why_not) == ("skipped", f"it belongs to {owner.user}")
+    finally:
+        server.drop_database(params.database)
+
+
+def test_ctrl_c_leaves_no_half_built_index(installation18: Installation) -> None:
+    """It also works beside a backup, and not while the database is replaced."""
+    params = installation18.databases["test"]
+    installation18.result("init_db", "--env", "test")
+    _make(params, "CREATE TABLE public.t AS SELECT g AS id FROM generate_series(1, 1000) g",
+          "CREATE INDEX broken ON public.t (id)", "ANALYZE")  # fmt: skip
+    with session(installation18.server.superuser.with_database(params.database)) as connection:
+        execute(
+            connection,
+            "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'public.broken'::regclass",
+        )
+    half_built = "SELECT count(*) FROM pg_class WHERE relname ~ '_ccnew'"
+    with session(params) as other, session(params) as looking:
+        # A snapshot that REINDEX waits for; it holds no lock on the table.
+        execute(other, "BEGIN ISOLATION LEVEL REPEATABLE READ")
+        execute(other, "SELECT count(*) FROM public.django_migrations")
+        process = installation18.start("maintain_db", "--env", "test")
+        deadline = time.monotonic() + 30
+        while not fetch_value(looking, half_built) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+        assert process.returncode == 130, err
+        assert "Traceback" not in err
+        assert fetch_value(looking, half_built) == 0
+    with database_lock(params, operation="0" * 12, exclusive=False):
+        actions = installation18.result("maintain_db", "--env", "test")["actions"]
+        assert [it["state"] for it in actions if it["object"] == "public.broken"] == ["done"]
+    with database_lock(params, operation="0" * 12, exclusive=True):
+        assert installation18.refused("maintain_db", "--env", "test")["code"] == "locked"
+    assert "Nothing is due" in installation18.run("maintain_db", "--env", "test", "--dry-run").out

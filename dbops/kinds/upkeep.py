@@ -11,12 +11,14 @@ from django.db.migrations.loader import MigrationLoader
 from dbops import conf
 from dbops.catalogue import found_damaged, last_backup, told_of
 from dbops.kinds.backups import back_up_first
-from dbops.kinds.kind import KindOfOperation, Result
+from dbops.kinds.kind import KindOfOperation, Result, Wanted
 from dbops.kinds.migrating import migrate_aside
 from dbops.models import Operation
 from dbops.operations.checkup import CheckRequest, LastBackup, MigrationGap
 from dbops.operations.context import OperationContext
 from dbops.operations.emptying import EmptyRequest, Migrate, drop_all_tables, reset_db
+from dbops.operations.inspection import InspectRequest
+from dbops.operations.upkeep import MaintainRequest, maintain_db
 from dbops.policy import is_protected
 from dbops.postgres.params import ConnectionParams
 
@@ -93,7 +95,23 @@ def _forget_connections(environment: str) -> None:
         connections[DEFAULT_DB_ALIAS].close()
 
 
+def _maintain(operation: Operation, context: OperationContext) -> Result:
+    return asdict(maintain_db(maintain_request(operation.target), context))
+
+
+def maintain_request(environment: str, *, dry_run: bool = False) -> MaintainRequest:
+    """The request to maintain an environment's database. Raises ConfigurationError."""
+    target = InspectRequest(environment, conf.database_params(environment))
+    return MaintainRequest(target, dry_run)
+
+
+def _lock_shared(operation: Operation) -> list[Wanted]:
+    """Beside a backup, or another that maintains; not while the database is replaced."""
+    return [Wanted(operation.target, conf.database_params(operation.target), False)]
+
+
 UPKEEP_KINDS: Mapping[str, KindOfOperation] = {
     Operation.Kind.RESET: KindOfOperation(_reset),
     Operation.Kind.DROP: KindOfOperation(_drop),
+    Operation.Kind.MAINTAIN: KindOfOperation(_maintain, databases=_lock_shared),
 }
