@@ -14,6 +14,8 @@ _SHOWN = 80
 def visible(text: str) -> str:
     """Text out of a database, or typed, so that it cannot command a terminal or turn the direction
     of what stands beside it."""
+    if text.isprintable():
+        return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 

@@ -49,9 +49,9 @@ def read_structure(connection: Connection, poll: Poll) -> dict[Identity, Definit
     Grants and the settings of the database are told, too. Objects of extensions and of the schema
     ``skinspire``, and our own triggers, are left out (:func:`dbops.postgres.triggers.present` has
     these). So is what differs rightly between environments: names of owners, tablespaces, options
-    of foreign servers, and values of sequences. The order of a table's columns is not told, either: they are
-    addressed by name, and it follows from when each was added; of a composite type, whose values
-    are written by position, it is.
+    of foreign servers, and values of sequences. The order of a table's columns is not told, either:
+    they are addressed by name, and it follows from when each was added; of a composite type, whose
+    values are written by position, it is.
 
     For one state of the whole, call it in a REPEATABLE READ transaction.
 
