@@ -220,7 +220,7 @@ CHANGES = [
     ("DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET quote_all_identifiers = on',"
      " current_database()); END $$", "+ setting quote_all_identifiers"),
     ("DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET datestyle = ''German''',"
-     " current_database()); END $$", "+ setting datestyle"),
+     " current_database()); END $$", "+ setting DateStyle"),
     ("DO $$ BEGIN EXECUTE format('ALTER ROLE pg_monitor IN DATABASE %I SET work_mem = ''9MB''',"
      " current_database()); END $$", "+ setting work_mem for pg_monitor"),
     ("INSERT INTO public.django_migrations (app, name) VALUES ('clinic', '0002_more')",
