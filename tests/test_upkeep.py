@@ -120,10 +120,10 @@ def test_check_db(installation18: Installation) -> None:
 # reset_db and drop_all_tables
 
 
-def _filled(installation: Installation) -> dict[str, str]:
+def _filled(installation: Installation, environment: str = "test") -> dict[str, str]:
     """A database that holds more than tables; its row hashes."""
-    installation.result("init_db", "--env", "test")
-    database = installation.databases["test"].database
+    installation.result("init_db", "--env", environment)
+    database = installation.databases[environment].database
     for statement in (
         "CREATE SCHEMA lab; CREATE TYPE lab.mood AS ENUM ('sad')",
         "CREATE TABLE lab.t AS SELECT g AS id, now() AS created_at FROM generate_series(1, 99) g",
@@ -137,8 +137,8 @@ def _filled(installation: Installation) -> dict[str, str]:
         " first_name, last_name, email, date_joined) VALUES ('nora', '', false, false, true, '',"
         " '', '', now())",
     ):
-        installation.sql("test", statement)
-    return installation.hashes("test")
+        installation.sql(environment, statement)
+    return installation.hashes(environment)
 
 
 _ROOMS = """SELECT jsonb_build_array(
@@ -174,17 +174,17 @@ def test_reset_db_and_the_way_back(installation: Installation) -> None:
 
 
 def test_drop_all_tables_and_the_way_back(installation18: Installation) -> None:
-    before = _filled(installation18)
-    rooms = installation18.sql("test", _ROOMS)
-    result = installation18.result("drop_all_tables", "--env", "test", "--noinput")
-    assert installation18.hashes("test") == {}
-    assert installation18.sql("test", "SELECT to_regtype('lab.mood')") is None
-    assert installation18.sql("test", "SELECT to_regproc('public.f')") is None
-    assert installation18.sql("test", "SELECT environment FROM skinspire.stamp") == "test"
-    assert installation18.sql("test", _ROOMS) == rooms
+    before = _filled(installation18, "dev")
+    rooms = installation18.sql("dev", _ROOMS)
+    result = installation18.result("drop_all_tables", "--env", "dev", "--noinput")
+    assert installation18.hashes("dev") == {}
+    assert installation18.sql("dev", "SELECT to_regtype('lab.mood')") is None
+    assert installation18.sql("dev", "SELECT to_regproc('public.f')") is None
+    assert installation18.sql("dev", "SELECT environment FROM skinspire.stamp") == "dev"
+    assert installation18.sql("dev", _ROOMS) == rooms
     assert result["previous"]
     installation18.result("undo_operation", "--noinput")
-    assert installation18.hashes("test") == before
+    assert installation18.hashes("dev") == before
 
 
 @pytest.mark.parametrize("command", ["reset_db", "drop_all_tables"])
