@@ -221,8 +221,8 @@ CHANGES = [
      " current_database()); END $$", "+ setting quote_all_identifiers"),
     ("DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET datestyle = ''German''',"
      " current_database()); END $$", "+ setting DateStyle"),
-    ("DO $$ BEGIN EXECUTE format('ALTER ROLE pg_monitor IN DATABASE %I SET work_mem = ''9MB''',"
-     " current_database()); END $$", "+ setting work_mem for pg_monitor"),
+    ("DO $$ BEGIN EXECUTE format('ALTER ROLE skinspire_app IN DATABASE %I SET work_mem = ''9MB''',"
+     " current_database()); END $$", "+ setting work_mem for skinspire_app"),
     ("INSERT INTO public.django_migrations (app, name) VALUES ('clinic', '0002_more')",
      "+ migration clinic.0002_more"),
     ("DELETE FROM public.django_migrations", "- migration clinic.0001_initial"),
