@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import humanize
 from django.conf import settings
 from django.db.models import Q
 from django.utils import timezone
@@ -11,7 +12,7 @@ from django.utils import timezone
 from dbops import conf
 from dbops.backups.codec import Meter
 from dbops.backups.manifest import Manifest
-from dbops.exceptions import BackupNotFoundError
+from dbops.exceptions import BackupInvalidError, BackupNotFoundError
 from dbops.models import Backup, Operation
 
 _FIRST_GUESS = {"template": 700e6, "stream": 80e6, "dump": 50e6}
@@ -71,6 +72,32 @@ def latest_backup(environment: str, server_name: str = "") -> str:
     if latest is None:
         raise BackupNotFoundError(f"There is no backup of {environment}.")
     return latest.name
+
+
+def last_backup(environment: str) -> Backup | None:
+    """The newest whole backup of an environment."""
+    return Backup.objects.filter(environment=environment, partial=False).first()
+
+
+def told_of(backup: Backup | None) -> str:
+    """When it was made, how large it is, how it was last proven."""
+    if backup is None:
+        return "none"
+    made = humanize.naturaltime(backup.created_at)
+    proof = backup.get_verified_how_display() if backup.verified_at else "never verified"
+    return f"{made}, {humanize.naturalsize(backup.size, binary=True)}, {proof}"
+
+
+def found_damaged(backup: Backup) -> bool:
+    """True where a verification found it damaged, and none since then found it right."""
+    return (
+        backup.verified_at is None
+        and Operation.objects.filter(
+            kind=Operation.Kind.VERIFY,
+            error_code=BackupInvalidError.code,
+            options__name=backup.name,
+        ).exists()
+    )
 
 
 def mark_verified(name: str, how: str) -> None:

@@ -221,6 +221,18 @@ class NothingToUndoError(DbopsError):
     hint = "See what was done: python manage.py operations list"
 
 
+class NotFoundError(DbopsError):
+    """The database holds nothing of that name, or several things."""
+
+    code = "not_found"
+
+
+class CheckFailedError(DbopsError):
+    """A database that was checked is not well."""
+
+    code = "not_well"
+
+
 class TriggerDriftError(DbopsError):
     """Triggers are missing, outdated or disabled."""
 

@@ -38,6 +38,7 @@ def latest_replacement() -> Operation:
     )
     for operation in ended.order_by("-started_at")[:_LOOK_BACK]:
         # One that replaced in place would otherwise be passed over, and an older one undone.
-        if operation.result.get("saved_as") or kept_by_a_failed(operation):
+        in_place = operation.result.get("saved_as") and operation.kind == Operation.Kind.RESTORE
+        if in_place or kept_by_a_failed(operation):
             return operation
     raise NothingToUndoError("Nothing that was replaced is kept.")

@@ -11,6 +11,7 @@ import pytest
 from psycopg2 import sql
 
 from dbops.exceptions import OperationCancelled, PreflightError, StampError
+from dbops.operations import difference
 from dbops.operations.context import OperationContext
 from dbops.operations.difference import DiffRequest, DiffResult, diff_databases
 from dbops.operations.inspection import InspectRequest
@@ -20,7 +21,7 @@ from dbops.postgres.deparse import one_form
 from dbops.postgres.params import ConnectionParams
 from dbops.postgres.process import do_not_poll
 from dbops.postgres.stamp import write_stamp
-from dbops.postgres.structure import Identity, read_structure
+from dbops.postgres.structure import Definition, Identity, read_structure
 from dbops.postgres.tools import find_tool
 from tests.installation import Installation
 from tests.servers import Server
@@ -206,6 +207,22 @@ CHANGES = [
     ("COMMENT ON SCHEMA app IS 'x'", "+ comment schema app"),
     ("COMMENT ON FUNCTION app.one() IS 'x'", "+ comment function app.one()"),
     ("COMMENT ON TYPE app.mood IS 'x'", "+ comment type app.mood"),
+    ("GRANT SELECT ON app.people TO PUBLIC", "+ grants table app.people"),
+    ("REVOKE UPDATE ON app.people FROM CURRENT_USER", "+ grants table app.people"),
+    ("GRANT UPDATE (name) ON app.people TO PUBLIC", "+ grants column app.people.name"),
+    ("REVOKE EXECUTE ON FUNCTION app.one() FROM PUBLIC", "+ grants function app.one()"),
+    ("GRANT EXECUTE ON PROCEDURE app.tidy(int) TO pg_monitor WITH GRANT OPTION",
+     "+ grants procedure app.tidy(integer)"),
+    ("GRANT USAGE ON SCHEMA app TO PUBLIC", "+ grants schema app"),
+    ("REVOKE USAGE ON SCHEMA public FROM PUBLIC", "- grants schema public"),
+    ("GRANT USAGE ON SEQUENCE app.numbers TO pg_monitor", "+ grants sequence app.numbers"),
+    ("REVOKE USAGE ON TYPE app.mood FROM PUBLIC", "+ grants type app.mood"),
+    ("DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET quote_all_identifiers = on',"
+     " current_database()); END $$", "+ setting quote_all_identifiers"),
+    ("DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET datestyle = ''German''',"
+     " current_database()); END $$", "+ setting DateStyle"),
+    ("DO $$ BEGIN EXECUTE format('ALTER ROLE skinspire_app IN DATABASE %I SET work_mem = ''9MB''',"
+     " current_database()); END $$", "+ setting work_mem for skinspire_app"),
     ("INSERT INTO public.django_migrations (app, name) VALUES ('clinic', '0002_more')",
      "+ migration clinic.0002_more"),
     ("DELETE FROM public.django_migrations", "- migration clinic.0001_initial"),
@@ -226,13 +243,10 @@ SAME = [
     "CREATE MATERIALIZED VIEW app.by_year AS"
     " SELECT extract(year FROM born) AS year, count(*) FROM app.people GROUP BY 1;"
     "CREATE UNIQUE INDEX by_year_year ON app.by_year (year)",
-    "GRANT SELECT ON app.people TO PUBLIC",
+    "GRANT ALL ON app.people TO CURRENT_USER",
+    "GRANT SELECT ON app.people TO PUBLIC; REVOKE SELECT ON app.people FROM PUBLIC",
     "CREATE TEMPORARY TABLE people (id int)",
     "CREATE SCHEMA skinspire CREATE TABLE stamp (environment text)",
-    "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET quote_all_identifiers = on',"
-    " current_database()); END $$",
-    "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET datestyle = ''German''',"
-    " current_database()); END $$",
     "REFRESH MATERIALIZED VIEW app.by_year",
     "ANALYZE",
 ]
@@ -322,6 +336,7 @@ def test_one_schema_on_two_versions(
     try:
         for server, params in zip((older, newer), ends, strict=True):
             run(params, BASE)
+            run(params, "GRANT ALL ON app.people TO pg_monitor")
             _pg_restore(server, params, shared_data / "pagila/pagila.dump")
         result = diff(*ends)
         assert told(result) == set(), result.changed
@@ -528,3 +543,21 @@ def test_ten_thousand_tables(server: Server) -> None:
         assert seconds[1] < 25 * max(seconds[0], 0.02)
     finally:
         server.drop_database(params.database)
+
+
+def test_extensions_of_two_versions() -> None:
+    """Each server's default version of an extension is the same one; any other is a difference."""
+
+    def read(major: int, text: str) -> difference._Read:
+        return difference._Read({Identity("extension", "citext"): Definition(text, None)}, major)
+
+    def differ(a: difference._Read, b: difference._Read) -> bool:
+        left, right = difference._comparable(a, b)
+        return left != right
+
+    old = read(15, "version 1.6 (default)\nschema public")
+    assert not differ(old, read(18, "version 1.8 (default)\nschema public"))
+    assert differ(old, read(18, "version 1.6\nschema public"))
+    assert differ(old, read(18, "version 1.8 (default)\nschema tools"))
+    assert differ(old, read(15, "version 1.7 (default)\nschema public"))
+    assert not differ(old, read(15, "version 1.6\nschema public"))

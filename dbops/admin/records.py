@@ -13,6 +13,7 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 from dbops.admin import actions
+from dbops.admin.inspection import InspectionView
 from dbops.admin.presentation import (
     age,
     bytes_text,
@@ -105,6 +106,7 @@ class OperationAdmin(ReadOnlyAdmin):
             path("copy/", actions.CopyView.as_view(), name=name("copy")),
             path("verify/", actions.VerifyView.as_view(), name=name("verify")),
             path("triggers/", actions.TriggersView.as_view(), name=name("triggers")),
+            path("inspect/<str:environment>/", InspectionView.as_view(), name=name("inspect")),
             path("<str:operation_id>/undo/", actions.UndoView.as_view(), name=name("undo")),
             path("<str:operation_id>/cancel/", actions.CancelView.as_view(), name=name("cancel")),
             path(

@@ -12,10 +12,12 @@ from dbops.kinds.copies import COPY_KINDS
 from dbops.kinds.kind import KindOfOperation
 from dbops.kinds.migrations import MIGRATION_KINDS
 from dbops.kinds.schema import SCHEMA_KINDS
+from dbops.kinds.upkeep import UPKEEP_KINDS
 
 KINDS: Mapping[str, KindOfOperation] = {
     **BACKUP_KINDS,
     **COPY_KINDS,
     **SCHEMA_KINDS,
     **MIGRATION_KINDS,
+    **UPKEEP_KINDS,
 }

@@ -16,6 +16,7 @@ from dbops.exceptions import DbopsError
 from dbops.operations.context import Listener
 
 _PIPE_WIDTH = 1000
+_MANY_ROWS = 300
 
 
 class Console:
@@ -43,12 +44,22 @@ class Console:
 
     def table(self, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         """Rows under headings; on a pipe, plain columns."""
+        if len(rows) > _MANY_ROWS:
+            self._plain_table(columns, rows)
+            return
         table = Table(box=None, pad_edge=False, header_style="bold")
         for column in columns:
             table.add_column(column, overflow="fold")
         for row in rows:
             table.add_row(*row)
         self._out.print(table, crop=False)
+
+    def _plain_table(self, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+        """Thousands of rows: laying them out would take longer than finding them."""
+        widths = [max(map(len, cells)) for cells in zip(columns, *rows, strict=True)]
+        for row in (columns, *rows):
+            cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+            self._stdout.write("  ".join(cells).rstrip())
 
     def error(self, error: DbopsError) -> None:
         """One line with the cause, one with the next command; under JSON also the object."""

@@ -10,6 +10,9 @@ from dbops.postgres import catalog, triggers
 from dbops.postgres.connection import Connection, execute, session
 from dbops.postgres.structure import Definition, Identity, qualified, read_structure
 
+_DEFAULT = " (default)"
+"""Behind the version of an extension that is the one its server installs."""
+
 
 @dataclass(frozen=True)
 class DiffRequest:
@@ -55,8 +58,7 @@ def diff_databases(request: DiffRequest, context: OperationContext) -> DiffResul
         StampError: a database belongs to another environment.
         ConnectionFailedError, PreflightError: it does not answer, or does not exist.
     """
-    a = _read(request.a, context)
-    b = _read(request.b, context)
+    a, b = _comparable(_read(request.a, context), _read(request.b, context))
     changed = [
         Change(identity, a[identity].text, b[identity].text)
         for identity in a.keys() & b.keys()
@@ -75,7 +77,29 @@ def _missing(
     return tuple(sorted(it for it in missing if there[it].within not in missing))
 
 
-def _read(request: InspectRequest, context: OperationContext) -> dict[Identity, Definition]:
+@dataclass(frozen=True)
+class _Read:
+    """A database's definitions, and the major version of its server."""
+
+    found: dict[Identity, Definition]
+    major: int
+
+
+def _comparable(a: _Read, b: _Read) -> tuple[dict[Identity, Definition], ...]:
+    """Where the servers are of two versions, an extension of each one's own default version is the
+    same to whoever installs it, and no dump says which it was."""
+    same = a.major == b.major
+
+    def plain(identity: Identity, it: Definition) -> Definition:
+        if identity.kind != "extension":
+            return it
+        lines = [line for line in it.text.splitlines() if same or not line.endswith(_DEFAULT)]
+        return it._replace(text="\n".join(line.removesuffix(_DEFAULT) for line in lines))
+
+    return tuple({name: plain(name, it) for name, it in end.found.items()} for end in (a, b))
+
+
+def _read(request: InspectRequest, context: OperationContext) -> _Read:
     """All of a database's definitions, as of one moment."""
     context.step(f"read {request.environment}")
     plan_in_place(request, writing=False)
@@ -85,7 +109,7 @@ def _read(request: InspectRequest, context: OperationContext) -> dict[Identity, 
         found |= _own_triggers(connection)
         for migration in catalog.applied_migrations(connection):
             found[Identity("migration", migration)] = Definition("", None)
-    return found
+        return _Read(found, connection.server_version // 10000)
 
 
 def _own_triggers(connection: Connection) -> dict[Identity, Definition]:

@@ -46,12 +46,12 @@ class Definition(NamedTuple):
 def read_structure(connection: Connection, poll: Poll) -> dict[Identity, Definition]:
     """The definition of every object users made in the connected database.
 
-    Objects of extensions and of the schema ``skinspire``, and our own triggers, are left out
-    (:func:`dbops.postgres.triggers.present` has these). So is what differs rightly between
-    environments: owners and grants, tablespaces, options of foreign servers, settings of roles and
-    databases, and values of sequences. The order of a table's columns is not told, either: they are
-    addressed by name, and it follows from when each was added; of a composite type, whose values
-    are written by position, it is.
+    Grants and the settings of the database are told, too. Objects of extensions and of the schema
+    ``skinspire``, and our own triggers, are left out (:func:`dbops.postgres.triggers.present` has
+    these). So is what differs rightly between environments: names of owners, tablespaces, options
+    of foreign servers, and values of sequences. The order of a table's columns is not told, either:
+    they are addressed by name, and it follows from when each was added; of a composite type, whose
+    values are written by position, it is.
 
     For one state of the whole, call it in a REPEATABLE READ transaction.
 
@@ -63,7 +63,11 @@ def read_structure(connection: Connection, poll: Poll) -> dict[Identity, Definit
     for name in _ORDER:
         reading.add(fetch_all_polled(connection, _file(name), poll))
     for row in fetch_all_polled(connection, _file("comments"), poll):
-        reading.add_comment(*row)
+        reading.add_beside("comment", *row)
+    for row in fetch_all_polled(connection, _file("grants"), poll):
+        reading.add_beside("grants", *row)
+    for name, value in fetch_all_polled(connection, _file("settings"), poll):
+        reading.found[Identity("setting", name)] = Definition(value, None)
     return reading.found
 
 
@@ -115,10 +119,10 @@ class _Reading:
             if definition is not None and not member:
                 self.found[identity] = Definition(one_form(kind, definition), within)
 
-    def add_comment(self, class_id: int, object_id: int, sub_id: int, comment: str) -> None:
-        """Take a comment in, if what it is on was."""
-        if identity := self._known.get((class_id, object_id, sub_id)):
-            self.found[Identity("comment", " ".join(identity))] = Definition(comment, identity)
+    def add_beside(self, kind: str, class_id: int, object_id: int, part: int, text: str) -> None:
+        """Take a comment or the grants of something in, if that itself was."""
+        if identity := self._known.get((class_id, object_id, part)):
+            self.found[Identity(kind, " ".join(identity))] = Definition(text, identity)
 
 
 def _full_name(before: Identity | None, name: str | None, arguments: str) -> str:

@@ -12,6 +12,7 @@ from dbops.management.operation_command import DbopsCommand
 from dbops.operations.context import OperationContext
 from dbops.operations.difference import Change, DiffRequest, DiffResult, diff_databases
 from dbops.operations.inspection import InspectRequest
+from dbops.postgres.names import visible
 from dbops.postgres.structure import Identity
 
 _STYLES = {"-": "red", "+": "green", "~": "yellow"}
@@ -52,9 +53,9 @@ class Command(DbopsCommand):
         for kind, lines in groupby(sorted(_lines(result)), key=lambda line: line[0].kind):
             self.console.say(kind, style="bold")
             for identity, sign, change in lines:
-                self.console.say(f"  {sign} {_visible(identity.name)}", style=_STYLES[sign])
+                self.console.say(f"  {sign} {visible(identity.name)}", style=_STYLES[sign])
                 for line in _differing(change) if change else ():
-                    self.console.say(f"      {_visible(line)}", style=_STYLES[line[0]])
+                    self.console.say(f"      {visible(line)}", style=_STYLES[line[0]])
 
 
 def _lines(result: DiffResult) -> Iterator[tuple[Identity, str, Change | None]]:
@@ -67,11 +68,6 @@ def _differing(change: Change) -> list[str]:
     """The lines of the two definitions that are not in both, each behind its - or +."""
     lines = unified_diff(change.a.splitlines(), change.b.splitlines(), n=0, lineterm="")
     return [line for line in list(lines)[2:] if not line.startswith("@@")]
-
-
-def _visible(text: str) -> str:
-    """Text out of a database, so that it cannot command the terminal."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def _as_json(result: DiffResult) -> dict[str, Any]:

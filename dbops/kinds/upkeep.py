@@ -1,0 +1,117 @@
+"""Looking after databases: checks, resetting, emptying, maintaining."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+
+from django.db import DEFAULT_DB_ALIAS, connections
+from django.db.migrations.loader import MigrationLoader
+
+from dbops import conf
+from dbops.catalogue import found_damaged, last_backup, told_of
+from dbops.kinds.backups import back_up_first
+from dbops.kinds.kind import KindOfOperation, Result, Wanted
+from dbops.kinds.migrating import migrate_aside
+from dbops.models import Operation
+from dbops.operations.checkup import CheckRequest, LastBackup, MigrationGap
+from dbops.operations.context import OperationContext
+from dbops.operations.emptying import EmptyRequest, Migrate, drop_all_tables, reset_db
+from dbops.operations.inspection import InspectRequest
+from dbops.operations.upkeep import MaintainRequest, maintain_db
+from dbops.policy import is_protected
+from dbops.postgres.params import ConnectionParams
+
+
+def check_request(environment: str) -> CheckRequest:
+    """The request to check an environment. Raises ConfigurationError."""
+    backup = last_backup(environment)
+    facts = None
+    if backup:
+        facts = LastBackup(backup.created_at, told_of(backup), found_damaged(backup))
+    return CheckRequest(
+        database=conf.database_params(environment),
+        environment=environment,
+        gap=migration_gap,
+        backup=facts,
+        protected=is_protected(environment),
+    )
+
+
+def migration_gap(applied: Sequence[str]) -> MigrationGap:
+    """What the code has and the database has not, and the other way round.
+
+    A squashed migration counts as applied once all it replaces are; what is left behind by apps
+    that the code does not have any more is nobody's concern.
+    """
+    loader = MigrationLoader(None)
+    known = {".".join(key): migration for key, migration in loader.disk_migrations.items()}
+    replaces = {
+        name: {".".join(key) for key in migration.replaces} for name, migration in known.items()
+    }
+    done = set(applied)
+    done |= {name for name, parts in replaces.items() if parts and parts <= done}
+    replaced = {part for name, parts in replaces.items() if name in done for part in parts}
+    apps = {name.split(".")[0] for name in known}
+    return MigrationGap(
+        pending=sorted(known.keys() - done - replaced),
+        unknown=[
+            name
+            for name in applied
+            if name not in known and name not in replaced and name.split(".")[0] in apps
+        ],
+    )
+
+
+def _reset(operation: Operation, context: OperationContext) -> Result:
+    environment = operation.target
+
+    def migrate(database: ConnectionParams) -> None:
+        migrate_aside(environment, database)
+
+    return asdict(reset_db(_empty_request(operation, context, migrate), context))
+
+
+def _drop(operation: Operation, context: OperationContext) -> Result:
+    return asdict(drop_all_tables(_empty_request(operation, context, None), context))
+
+
+def _empty_request(
+    operation: Operation, context: OperationContext, migrate: Migrate | None
+) -> EmptyRequest:
+    _forget_connections(operation.target)
+    return EmptyRequest(
+        database=conf.database_params(operation.target),
+        environment=operation.target,
+        save=lambda: back_up_first(operation, context),
+        migrate=migrate,
+    )
+
+
+def _forget_connections(environment: str) -> None:
+    """This thread's own would be ended by the swap."""
+    connections[environment].close()
+    if environment == conf.active_environment():
+        connections[DEFAULT_DB_ALIAS].close()
+
+
+def _maintain(operation: Operation, context: OperationContext) -> Result:
+    return asdict(maintain_db(maintain_request(operation.target), context))
+
+
+def maintain_request(environment: str, *, dry_run: bool = False) -> MaintainRequest:
+    """The request to maintain an environment's database. Raises ConfigurationError."""
+    target = InspectRequest(environment, conf.database_params(environment))
+    return MaintainRequest(target, dry_run)
+
+
+def _lock_shared(operation: Operation) -> list[Wanted]:
+    """Beside a backup, or another that maintains; not while the database is replaced."""
+    return [Wanted(operation.target, conf.database_params(operation.target), False)]
+
+
+UPKEEP_KINDS: Mapping[str, KindOfOperation] = {
+    Operation.Kind.RESET: KindOfOperation(_reset),
+    Operation.Kind.DROP: KindOfOperation(_drop),
+    Operation.Kind.MAINTAIN: KindOfOperation(_maintain, databases=_lock_shared),
+}
