@@ -39,12 +39,16 @@ def unknown_migrations(recorded: Collection[str]) -> list[str]:
     return [it for it in recorded if it not in ours and it.split(".")[0] in loader.migrated_apps]
 
 
-def pending_migrations(recorded: Collection[str], environment: str) -> list[str]:
-    """Those of an environment that are not recorded; [] where Django never recorded any."""
-    if not recorded:
-        return []
+def missing_migrations(recorded: Collection[str], environment: str) -> list[str]:
+    """Those of an environment that are not recorded; a squashed one counts as recorded once all it
+    replaces are."""
     return [
         label
         for label, replaced in known_migrations(environment).items()
         if label not in recorded and not (replaced and set(replaced) <= set(recorded))
     ]
+
+
+def pending_migrations(recorded: Collection[str], environment: str) -> list[str]:
+    """:func:`missing_migrations`; none where Django never recorded any."""
+    return missing_migrations(recorded, environment) if recorded else []

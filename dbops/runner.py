@@ -223,7 +223,8 @@ def _conclude_failure(operation: Operation, error: BaseException, kept: str) -> 
     try:
         _conclude(
             operation, status, error_code=told.code, error=sentence, hint=told.hint,
-            result=dict(told.result or {}),
+            # What was kept before it began, and of which it tells nothing itself, stays told.
+            result={**operation.result, **(told.result or {})},
         )  # fmt: skip
     except (DatabaseLayerError, OSError) as unrecorded:
         logger.error("Operation %s could not be recorded: %s", operation.id, unrecorded)

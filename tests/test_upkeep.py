@@ -6,6 +6,7 @@ import json
 import signal
 import threading
 import time
+from contextvars import Context
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -13,8 +14,8 @@ import pytest
 from django.db import connections
 
 from dbops.exceptions import StatementError
-from dbops.kinds.migrating import pointed_at
 from dbops.kinds.upkeep import migration_gap
+from dbops.migrating import _connected
 from dbops.operations import checkup
 from dbops.operations.checkup import CheckRequest, LastBackup, MigrationGap, check_db
 from dbops.operations.context import OperationContext
@@ -96,11 +97,11 @@ def test_a_server_that_is_down(empty_database: ConnectionParams) -> None:
 
 
 def test_the_migrations_of_the_code() -> None:
-    everything = migration_gap([]).pending
+    everything = migration_gap("dev", []).pending
     assert "accounts.0001_initial" in everything
-    assert migration_gap(everything) == MigrationGap([], [])
+    assert migration_gap("dev", everything) == MigrationGap([], [])
     ahead = [*everything, "accounts.0999_later", "gone.0001_initial"]
-    assert migration_gap(ahead).unknown == ["accounts.0999_later"]
+    assert migration_gap("dev", ahead).unknown == ["accounts.0999_later"]
 
 
 def test_check_db(installation18: Installation) -> None:
@@ -224,6 +225,7 @@ def test_a_migration_that_fails_leaves_the_target_as_it_was(
         assert aside[0] not in scratch_databases(control)
 
 
+@pytest.mark.django_db(databases=["default", "dev", "test"])
 def test_django_is_led_aside_in_this_thread_alone(empty_database: ConnectionParams) -> None:
     elsewhere: list[Any] = []
     before = {alias: connections[alias] for alias in ("default", "dev", "test")}
@@ -231,13 +233,15 @@ def test_django_is_led_aside_in_this_thread_alone(empty_database: ConnectionPara
     def look() -> None:
         elsewhere.append(connections["dev"].settings_dict["NAME"])
 
-    with pointed_at("dev", empty_database.database):
-        for alias in ("default", "dev"):
-            assert connections[alias].settings_dict["NAME"] == empty_database.database
-        assert connections["test"] is before["test"]
-        thread = threading.Thread(target=look)
-        thread.start()
-        thread.join()
+    def migrate() -> None:
+        with _connected("dev", empty_database):
+            for alias in ("default", "dev"):
+                assert connections[alias].settings_dict["NAME"] == empty_database.database
+            thread = threading.Thread(target=look)
+            thread.start()
+            thread.join()
+
+    Context().run(migrate)
     assert elsewhere != [empty_database.database]
     assert {alias: connections[alias] for alias in before} == before
 

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 
 from django.db import DEFAULT_DB_ALIAS, connections
-from django.db.migrations.loader import MigrationLoader
 
 from dbops import conf
 from dbops.catalogue import found_damaged, last_backup, told_of
+from dbops.code_migrations import missing_migrations, unknown_migrations
 from dbops.kinds.backups import back_up_first
 from dbops.kinds.kind import KindOfOperation, Result, Wanted
-from dbops.kinds.migrating import migrate_aside
+from dbops.migrating import DjangoMigrator
+from dbops.migration_journal import noting
 from dbops.models import Operation
 from dbops.operations.checkup import CheckRequest, LastBackup, MigrationGap
 from dbops.operations.context import OperationContext
 from dbops.operations.emptying import EmptyRequest, Migrate, drop_all_tables, reset_db
 from dbops.operations.inspection import InspectRequest
+from dbops.operations.migration_run import apply_pending
 from dbops.operations.upkeep import MaintainRequest, maintain_db
 from dbops.policy import is_protected
 from dbops.postgres.params import ConnectionParams
@@ -32,44 +35,26 @@ def check_request(environment: str) -> CheckRequest:
     return CheckRequest(
         database=conf.database_params(environment),
         environment=environment,
-        gap=migration_gap,
+        gap=partial(migration_gap, environment),
         backup=facts,
         protected=is_protected(environment),
     )
 
 
-def migration_gap(applied: Sequence[str]) -> MigrationGap:
-    """What the code has and the database has not, and the other way round.
-
-    A squashed migration counts as applied once all it replaces are; what is left behind by apps
-    that the code does not have any more is nobody's concern.
-    """
-    loader = MigrationLoader(None)
-    known = {".".join(key): migration for key, migration in loader.disk_migrations.items()}
-    replaces = {
-        name: {".".join(key) for key in migration.replaces} for name, migration in known.items()
-    }
-    done = set(applied)
-    done |= {name for name, parts in replaces.items() if parts and parts <= done}
-    replaced = {part for name, parts in replaces.items() if name in done for part in parts}
-    apps = {name.split(".")[0] for name in known}
-    return MigrationGap(
-        pending=sorted(known.keys() - done - replaced),
-        unknown=[
-            name
-            for name in applied
-            if name not in known and name not in replaced and name.split(".")[0] in apps
-        ],
-    )
+def migration_gap(environment: str, applied: Sequence[str]) -> MigrationGap:
+    """What the code has and the database has not, and the other way round; what is left behind by
+    apps that the code does not have any more is nobody's concern."""
+    return MigrationGap(missing_migrations(applied, environment), unknown_migrations(applied))
 
 
 def _reset(operation: Operation, context: OperationContext) -> Result:
     environment = operation.target
 
     def migrate(database: ConnectionParams) -> None:
-        migrate_aside(environment, database)
+        apply_pending(DjangoMigrator(environment), database, context)
 
-    return asdict(reset_db(_empty_request(operation, context, migrate), context))
+    with noting(environment, operation.actor, operation.id):
+        return asdict(reset_db(_empty_request(operation, context, migrate), context))
 
 
 def _drop(operation: Operation, context: OperationContext) -> Result:
