@@ -39,7 +39,8 @@ class User(AbstractUser):
 
     def save(self, *args: Any, **kwargs: Any) -> None:
         chosen = args or kwargs.get("update_fields") is not None or kwargs.get("force_insert")
-        if not (self._state.adding or chosen):
+        elsewhere = kwargs.get("using") not in (None, self._state.db)
+        if not (self._state.adding or chosen or elsewhere):
             left_alone = _KEPT_BY_THE_DATABASE | self.get_deferred_fields()
             kwargs["update_fields"] = [
                 field.attname

@@ -25,7 +25,7 @@ class ApplyTriggersRequest:
     """The functions alone."""
     dry_run: bool = False
     sets: tuple[TriggerSet, ...] = ()
-    """What apps bring for their own tables, whatever schema is asked for."""
+    """What apps bring for their own tables."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ def apply_triggers(request: ApplyTriggersRequest, context: OperationContext) -> 
     with session(
         request.database, application=context.application, actor=context.actor
     ) as connection:
-        sets = () if request.base_only else request.sets
+        sets = () if request.base_only else _sets_of(request)
         brought = set_status(connection, sets)
         if request.dry_run:
             found = triggers.plan(connection, schemas=request.schemas, base_only=request.base_only)
@@ -111,6 +111,11 @@ def apply_triggers(request: ApplyTriggersRequest, context: OperationContext) -> 
         found.skipped,
         statements,
     )
+
+
+def _sets_of(request: ApplyTriggersRequest) -> tuple[TriggerSet, ...]:
+    asked = request.schemas
+    return tuple(it for it in request.sets if asked is None or it.schemas & set(asked))
 
 
 def verify_triggers(

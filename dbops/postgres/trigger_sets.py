@@ -16,6 +16,7 @@ from pathlib import Path
 
 from psycopg2 import sql
 
+from dbops.exceptions import StatementError
 from dbops.postgres.connection import Connection, execute, fetch_all
 from dbops.postgres.stamp import SCHEMA
 
@@ -70,6 +71,11 @@ class TriggerSet:
     """Holds ``<function>.sql``."""
     triggers: tuple[SetTrigger, ...]
 
+    @property
+    def schemas(self) -> frozenset[str]:
+        """Those of its tables."""
+        return frozenset(trigger.table.split(".")[0] for trigger in self.triggers)
+
     @cached_property
     def sources(self) -> Mapping[str, str]:
         """The SQL of each function."""
@@ -86,11 +92,13 @@ class SetStatus:
 
     states: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     """Triggers by state, each as "schema.table: trigger"."""
-    statements: list[str] = field(default_factory=list)
-    """What :func:`install_sets` would execute; none where all is in place."""
+    steps: list[tuple[str, str]] = field(default_factory=list)
+    """(what it is about, SQL) of what :func:`install_sets` would execute; none where all is in
+    place."""
 
-    def add(self, connection: Connection, statements: Sequence[sql.Composable]) -> None:
-        self.statements += [statement.as_string(connection) for statement in statements]
+    @property
+    def statements(self) -> tuple[str, ...]:
+        return tuple(statement for _, statement in self.steps)
 
     @property
     def labels(self) -> frozenset[str]:
@@ -114,15 +122,18 @@ def install_sets(connection: Connection, sets: Sequence[TriggerSet]) -> SetStatu
         How they stood before.
 
     Raises:
-        StatementError: the server refused it.
+        StatementError: the server refused it; the table or function is named.
     """
     status = set_status(connection, sets)
     if status.statements and not fetch_all(
         connection, "SELECT FROM pg_catalog.pg_namespace WHERE nspname = %s", [SCHEMA]
     ):
         execute(connection, sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(SCHEMA)))
-    for statement in status.statements:
-        execute(connection, statement)
+    for subject, statement in status.steps:
+        try:
+            execute(connection, statement)
+        except StatementError as error:
+            raise StatementError(f"No trigger was installed: {subject}: {error}") from error
     return status
 
 
@@ -140,12 +151,14 @@ def _look(connection: Connection, wanted: TriggerSet, status: SetStatus) -> None
     for schema, table, name, state, comment in rows:
         if schema is None:
             if state != "installed":
-                status.add(connection, _make_function(wanted, name, comments[name]))
+                made = _make_function(wanted, name, comments[name])
+                status.steps += [(f"function {name}", it.as_string(connection)) for it in made]
             continue
         trigger = triggers[f"{schema}.{table}: {name}"]
         status.states[state].append(trigger.label)
         if state != "installed":
-            status.add(connection, _make_trigger(trigger, comment))
+            made = _make_trigger(trigger, comment)
+            status.steps += [(f"table {trigger.table}", it.as_string(connection)) for it in made]
 
 
 def _described(
