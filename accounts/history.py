@@ -5,6 +5,7 @@ The row is what counts. Triggers in the database count failures by it, lock, and
 
 from __future__ import annotations
 
+from ipaddress import ip_address
 from typing import Any
 
 from django.contrib.auth.signals import user_logged_in, user_logged_out, user_login_failed
@@ -43,9 +44,17 @@ def _where_from(request: Any) -> dict[str, Any]:
         return {}
     return {
         "door": Door.API if isinstance(request, Request) else Door.BROWSER,
-        "address": request.META.get("REMOTE_ADDR") or None,
+        "address": _address(request.META.get("REMOTE_ADDR", "")),
         "device": request.META.get("HTTP_USER_AGENT", "").replace("\0", "")[:_LONGEST_DEVICE],
     }
+
+
+def _address(text: str) -> str | None:
+    """None for what is no address, as behind a socket of the file system."""
+    try:
+        return str(ip_address(text.partition("%")[0]))
+    except ValueError:
+        return None
 
 
 @receiver(user_logged_in)

@@ -37,6 +37,8 @@ class Actor:
 
 NOBODY = Actor("")
 """Said knowingly, as of a request nobody has signed in for; not known at all is None."""
+_UNSURE = Actor("?")
+"""What a transaction was told is not known any more."""
 _acting: ContextVar[Actor | None] = ContextVar("acting", default=None)
 
 
@@ -101,8 +103,8 @@ class Teller:
         try:
             return execute(statement, params, many, context)
         finally:
-            if isinstance(statement, str) and _ROLLS_BACK.match(statement):
-                self._told = None  # the setting went back to what it was at the savepoint
+            if isinstance(statement, str) and _ENDS.match(statement):
+                self._told = _UNSURE  # the setting went back to what it was before
 
     def tell(self, raw: Any) -> None:
         """As a statement of its own, where the transaction does not know it yet."""
@@ -160,7 +162,8 @@ def _named(raw: Any, cursor: Any, statement: Any, params: Any, many: bool, actor
     return (naming if params is None and not many else naming.replace("%", "%%")) + statement
 
 
-_ROLLS_BACK = re.compile(r"\s*rollback\b", re.I)
+# A transaction, perhaps chained to the next, or what happened since a savepoint.
+_ENDS = re.compile(r"\s*(rollback|abort|commit|end)\b", re.I)
 _FIRST_WORD = re.compile(r"(?:\s|\(|--[^\n]*\n|/\*.*?\*/)*([a-z]+)", re.I | re.S)
 # What fires triggers. CALL and DO do, too, but inside a transaction they may not commit, and some
 # do; and VACUUM, CREATE DATABASE and the like refuse to be in one.

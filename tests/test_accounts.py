@@ -246,6 +246,17 @@ def test_signing_in_failing_and_signing_out_are_written_down(client: Client, use
     ]
 
 
+@pytest.mark.parametrize(
+    ("address", "kept"), [("", None), ("unix:", None), ("fe80::1%eth0", "fe80::1")]
+)
+def test_an_odd_address_keeps_nobody_out(
+    client: Client, user: User, address: str, kept: str | None
+) -> None:
+    client.post(LOGIN, {"username": "nora", "password": PASSWORD}, REMOTE_ADDR=address)
+    assert "_auth_user_id" in client.session
+    assert _history()[-1][-1] == kept
+
+
 def test_tokens_are_written_down_as_the_apis(client: Client, user: User) -> None:
     _tokens(client, "wrong")
     _tokens(client)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 import pytest
@@ -216,10 +216,23 @@ def test_savepoints_rolled_back_do_not_take_the_actor_along(db: DatabaseWrapper)
         assert run(db, INSERT, ["released"]) == "nora"
 
 
+def test_who_has_ended_acting_does_not_come_back_with_a_savepoint(db: DatabaseWrapper) -> None:
+    with transaction.atomic(using="notes"):
+        naming = ExitStack()
+        naming.enter_context(acting_as(NORA))
+        assert run(db, INSERT, ["before the savepoint"]) == "nora"
+        with suppress(DatabaseError), transaction.atomic(using="notes"):
+            naming.close()
+            run(db, "SELECT 1 / 0")
+        assert run(db, INSERT, ["after"]) == role(db)
+
+
 def test_a_transaction_begun_by_hand_bears_the_actor(db: DatabaseWrapper) -> None:
     with acting_as(NORA):
         run(db, "BEGIN")
         assert run(db, INSERT, ["x"]) == "nora"
+        run(db, "COMMIT AND CHAIN")
+        assert run(db, INSERT, ["y"]) == "nora"
         run(db, "COMMIT")
         assert told(db) == ("", "")
 
