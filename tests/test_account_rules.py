@@ -64,12 +64,26 @@ def migrated(server: Server, django_db_setup: None, django_db_blocker: Any) -> I
 
 
 @pytest.fixture
-def params(server: Server, migrated: str) -> Iterator[ConnectionParams]:
-    name = f"{migrated}_copy"
-    with session(server.params) as connection:
-        execute(connection, f"CREATE DATABASE {name} TEMPLATE {migrated}")
-    yield server.params.with_database(name)
-    server.drop_database(name)
+def fresh() -> None:
+    """For tests that change the schema: their database is a copy of their own."""
+
+
+@pytest.fixture
+def params(
+    request: pytest.FixtureRequest, server: Server, migrated: str
+) -> Iterator[ConnectionParams]:
+    if "fresh" in request.fixturenames:
+        name = f"{migrated}_copy"
+        with session(server.params) as connection:
+            execute(connection, f"CREATE DATABASE {name} TEMPLATE {migrated}")
+        yield server.params.with_database(name)
+        server.drop_database(name)
+        return
+    yield server.params.with_database(migrated)
+    with session(server.params.with_database(migrated)) as connection:
+        execute(connection, "SET skinspire.prune_history = 'on'")
+        for table in ("accountevent", "session", "user"):
+            execute(connection, f"DELETE FROM public.accounts_{table}")
 
 
 @pytest.fixture
@@ -348,7 +362,9 @@ def test_an_update_moves_the_accounts_time(db: Connection, nora: int) -> None:
     assert fetch_value(db, moved)
 
 
-def test_hostile_names_on_the_search_path_are_not_found(db: Connection, nora: int) -> None:
+def test_hostile_names_on_the_search_path_are_not_found(
+    fresh: None, db: Connection, nora: int
+) -> None:
     execute(db, "CREATE FUNCTION public.clock_timestamp() RETURNS timestamptz LANGUAGE sql AS "
                 "$$SELECT 'infinity'::timestamptz$$")  # fmt: skip
     execute(db, "SET search_path = public, pg_catalog")
@@ -372,7 +388,7 @@ def test_the_rules_come_with_migrate_and_are_verified(params: ConnectionParams) 
 
 
 def test_what_was_disabled_dropped_or_changed_is_told_and_put_right(
-    params: ConnectionParams, db: Connection, nora: int
+    fresh: None, params: ConnectionParams, db: Connection, nora: int
 ) -> None:
     execute(db, "ALTER TABLE public.accounts_session DISABLE TRIGGER accounts_limit")
     execute(db, "DROP TRIGGER accounts_keep ON public.accounts_accountevent")
@@ -393,7 +409,7 @@ def test_what_was_disabled_dropped_or_changed_is_told_and_put_right(
 
 
 def test_a_changed_number_is_drift_and_arrives_with_the_next_installation(
-    params: ConnectionParams, db: Connection, nora: int, settings: Any
+    fresh: None, params: ConnectionParams, db: Connection, nora: int, settings: Any
 ) -> None:
     settings.ACCOUNT_LOCK_AFTER = 2
     request = VerifyTriggersRequest(params, "dev", trigger_sets())
@@ -407,7 +423,7 @@ def test_a_changed_number_is_drift_and_arrives_with_the_next_installation(
 
 
 def test_none_is_put_right_where_one_cannot_be(
-    params: ConnectionParams, db: Connection, superuser: ConnectionParams
+    fresh: None, params: ConnectionParams, db: Connection, superuser: ConnectionParams
 ) -> None:
     execute(db, "DROP TRIGGER accounts_lock ON public.accounts_user")
     execute(db, "DROP TRIGGER skinspire_timestamps ON public.accounts_user")
