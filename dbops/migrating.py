@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from contextvars import Context
 from importlib import import_module
 from typing import Any
 
@@ -58,7 +57,7 @@ class DjangoMigrator:
     def plan(self, database: ConnectionParams) -> tuple[Step, ...]:
         """See :class:`~dbops.operations.migration_run.Migrator`."""
         try:
-            plan = Context().run(self._plan, database)
+            plan = self._plan(database)
         except _UNREADABLE as error:
             raise MigrationError(
                 f"The migrations of this code cannot be planned: {_first_line(error)}.",
@@ -99,9 +98,6 @@ class DjangoMigrator:
 
     def run(self, database: ConnectionParams, steps: Sequence[Step], how: Run) -> None:
         """See :class:`~dbops.operations.migration_run.Migrator`."""
-        Context().run(self._run, database, steps, how)
-
-    def _run(self, database: ConnectionParams, steps: Sequence[Step], how: Run) -> None:
         with _connected(self._environment, database, how) as connection:
             how.started(connection.connection)
             executor = _Executor(connection, how)
@@ -173,15 +169,17 @@ def _connected(
 ) -> Iterator[BaseDatabaseWrapper]:
     """A connection that Django takes for the environment's and for its default one.
 
-    In a context of its own: there all connections are its own, and nobody else's are touched.
+    Connections are the thread's own, so other threads of a worker or a console notice nothing.
     """
+    aliases = (environment, DEFAULT_DB_ALIAS)
+    before = {alias: connections[alias] for alias in aliases}
     wrapper = connections.create_connection(environment)
     wrapper.settings_dict = {
         **wrapper.settings_dict,
         "NAME": database.database, "HOST": database.host, "PORT": str(database.port),
         "USER": database.user, "PASSWORD": database.password,
     }  # fmt: skip
-    for alias in (environment, DEFAULT_DB_ALIAS):
+    for alias in aliases:
         connections[alias] = wrapper
     try:
         wrapper.ensure_connection()
@@ -189,7 +187,9 @@ def _connected(
         with wrapper.execute_wrapper(_heeding(how)) if how else nullcontext():
             yield wrapper
     finally:
-        connections.close_all()
+        wrapper.close()
+        for alias, connection in before.items():
+            connections[alias] = connection
 
 
 def _set_up(wrapper: BaseDatabaseWrapper, how: Run | None) -> None:

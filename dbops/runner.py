@@ -35,6 +35,7 @@ from dbops.operations.context import Listener, OperationContext
 from dbops.postgres.connection import Connection, fetch_value
 from dbops.postgres.locks import database_lock
 from dbops.watch import Watch, signals_cancel
+from skinspire.acting import Actor, acting_as
 from skinspire.router import CONTROL
 
 logger = logging.getLogger("dbops.runner")
@@ -113,7 +114,11 @@ def run(operation: Operation, listener: Listener | None = None) -> Outcome:
         try:
             _journal("started", operation)
             kind.look(operation)
-            with watch.watching(), _locks(kind, operation, watch.context):
+            with (
+                acting_as(Actor(operation.actor)),  # to Django's connections, as to our own
+                watch.watching(),
+                _locks(kind, operation, watch.context),
+            ):
                 result = kind.execute(operation, watch.context)
                 watch.context.committing = True  # it is done; what remains is to tell
         except BaseException as error:

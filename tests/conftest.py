@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import django
 import pytest
+from django.db.backends.signals import connection_created
 from django.test import Client
 
 from dbops.postgres.params import ConnectionParams
@@ -47,6 +49,16 @@ del os.environ["DJANGO_SETTINGS_MODULE"]
 def pytest_unconfigure() -> None:
     if _IS_FIRST:
         servers.stop_all()
+
+
+def _let_history_be_emptied(connection: Any, **_: Any) -> None:
+    """Tests that commit empty every table afterwards, and the account history is only added to."""
+    if connection.vendor == "postgresql":
+        with connection.cursor() as cursor:
+            cursor.execute("SET skinspire.prune_history = 'on'")
+
+
+connection_created.connect(_let_history_be_emptied)
 
 
 def skip_or_fail(reason: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -11,12 +12,13 @@ from django.db import connection
 from django.http import HttpRequest, HttpResponse
 from django.test import Client, RequestFactory
 from django.urls import reverse
+from django.utils import timezone
 from rest_framework.test import APIRequestFactory
 from rest_framework_simplejwt.exceptions import AuthenticationFailed, InvalidToken
 
 from accounts.authentication import ActingJWTAuthentication
 from accounts.middleware import ActingUserMiddleware
-from accounts.models import User
+from accounts.models import AccountEvent, Session, User
 
 pytestmark = pytest.mark.django_db(databases=["default", "control"])
 PASSWORD = "correct horse 7 battery"
@@ -223,3 +225,89 @@ def test_an_access_token_names_its_owner_for_one_request(client: Client, user: U
     ActingUserMiddleware(view)(_request(AnonymousUser()))
     assert heard == ["nora"]
     assert _actor() == ""
+
+
+# What is kept of a sign-in
+
+
+def _history() -> list[tuple[Any, ...]]:
+    rows = AccountEvent.objects.order_by("id")
+    return list(rows.values_list("event", "outcome", "username", "door", "address"))
+
+
+def test_signing_in_failing_and_signing_out_are_written_down(client: Client, user: User) -> None:
+    _sign_in(client, "wrong")
+    _sign_in(client)
+    client.post("/accounts/logout/")
+    assert _history() == [
+        ("sign_in_failed", "refused", "nora", "browser", "127.0.0.1"),
+        ("signed_in", "done", "nora", "browser", "127.0.0.1"),
+        ("signed_out", "done", "nora", "browser", "127.0.0.1"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("address", "kept"), [("", None), ("unix:", None), ("fe80::1%eth0", "fe80::1")]
+)
+def test_an_odd_address_keeps_nobody_out(
+    client: Client, user: User, address: str, kept: str | None
+) -> None:
+    client.post(LOGIN, {"username": "nora", "password": PASSWORD}, REMOTE_ADDR=address)
+    assert "_auth_user_id" in client.session
+    assert _history()[-1][-1] == kept
+
+
+def test_tokens_are_written_down_as_the_apis(client: Client, user: User) -> None:
+    _tokens(client, "wrong")
+    _tokens(client)
+    assert _history() == [
+        ("sign_in_failed", "refused", "nora", "api", "127.0.0.1"),
+        ("signed_in", "done", "nora", "api", "127.0.0.1"),
+    ]
+    user.refresh_from_db()
+    assert user.failed_sign_ins == 0
+
+
+def test_neither_password_nor_an_unknown_name_is_kept(client: Client) -> None:
+    for name in ("typed the passw0rd here", "\0"):
+        client.post(LOGIN, {"username": name, "password": "wrong horse"})
+        client.post("/api/auth/token/", {"username": name, "password": "x"}, "application/json")
+    told = str(list(AccountEvent.objects.values()))
+    assert "passw0rd" not in told
+    assert "horse" not in told
+
+
+def test_a_locked_account_is_let_in_by_neither_door_and_stays_in_where_it_is(
+    client: Client, user: User
+) -> None:
+    inside = Client()
+    inside.force_login(user)
+    for _ in range(5):
+        _sign_in(client, "wrong")
+    wrong, right = _sign_in(client, "wrong"), _sign_in(client)
+    assert _alert(wrong) == _alert(right)
+    assert "_auth_user_id" not in client.session
+    assert _tokens(client).status_code == 401
+    assert inside.get("/").status_code == 200
+    User.objects.update(locked_until=None)
+    assert _sign_in(client).headers["Location"] == "/"
+
+
+def test_saving_an_account_read_before_does_not_set_its_count_back(
+    client: Client, user: User
+) -> None:
+    for _ in range(5):
+        _sign_in(client, "wrong")
+    user.first_name = "Nora"
+    user.save()
+    user.refresh_from_db()
+    assert (user.first_name, user.failed_sign_ins, user.is_locked) == ("Nora", 5, True)
+
+
+def test_active_sessions_are_those_not_over(user: User) -> None:
+    soon, before = timezone.now() + timedelta(hours=1), timezone.now() - timedelta(hours=1)
+    active = Session.objects.create(user=user, expires_at=soon)
+    Session.objects.create(user=user, expires_at=before)
+    ended = Session.objects.create(user=user, expires_at=soon)
+    Session.objects.filter(pk=ended.pk).update(ended_at=timezone.now())
+    assert list(Session.objects.active()) == [active]

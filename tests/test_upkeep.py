@@ -6,7 +6,6 @@ import json
 import signal
 import threading
 import time
-from contextvars import Context
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -225,8 +224,9 @@ def test_a_migration_that_fails_leaves_the_target_as_it_was(
         assert aside[0] not in scratch_databases(control)
 
 
-@pytest.mark.django_db(databases=["default", "dev", "test"])
-def test_django_is_led_aside_in_this_thread_alone(empty_database: ConnectionParams) -> None:
+def test_django_is_led_aside_in_this_thread_alone(
+    empty_database: ConnectionParams, django_db_blocker: Any
+) -> None:
     elsewhere: list[Any] = []
     before = {alias: connections[alias] for alias in ("default", "dev", "test")}
 
@@ -241,7 +241,8 @@ def test_django_is_led_aside_in_this_thread_alone(empty_database: ConnectionPara
             thread.start()
             thread.join()
 
-    Context().run(migrate)
+    with django_db_blocker.unblock():
+        migrate()
     assert elsewhere != [empty_database.database]
     assert {alias: connections[alias] for alias in before} == before
 

@@ -14,6 +14,7 @@ from dbops.operations.context import OperationContext
 from dbops.operations.maintenance import InitRequest, init_db
 from dbops.operations.migration_run import apply_pending
 from dbops.operations.triggers import ApplyTriggersRequest, apply_base_triggers, apply_triggers
+from skinspire.guarantees import trigger_sets
 
 
 def _triggers(operation: Operation, context: OperationContext) -> Result:
@@ -23,6 +24,7 @@ def _triggers(operation: Operation, context: OperationContext) -> Result:
         environment=operation.target,
         schemas=tuple(options["schemas"]) if options.get("schemas") else None,
         base_only=bool(options.get("base_only")),
+        sets=trigger_sets(),
     )
     apply = apply_base_triggers if request.base_only else apply_triggers
     return asdict(apply(request, context))

@@ -6,8 +6,6 @@ code here, and nowhere else.
 
 from __future__ import annotations
 
-import os
-import pwd
 import sys
 from argparse import ArgumentParser, ArgumentTypeError
 from collections.abc import Mapping, Sequence
@@ -29,6 +27,7 @@ from dbops.exceptions import (
 from dbops.management.console import Console
 from dbops.models import Operation
 from dbops.watch import Terminated
+from skinspire.acting import Actor, acting_as, os_account
 
 EXIT_REFUSED = 1
 EXIT_USAGE = 2
@@ -36,6 +35,7 @@ EXIT_CANCELLED = 130
 EXIT_TERMINATED = 143
 _MOST_JOBS = 64
 _LONGEST_ARGUMENT = 1 << 16
+_LONGEST_NAME = 60
 
 
 class DbopsCommand(BaseCommand):
@@ -48,11 +48,18 @@ class DbopsCommand(BaseCommand):
     asks = False
     example = ""
     console: Console
+    _named = ""
 
     def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
         if self.example:
             kwargs.setdefault("epilog", f"Example: python manage.py {self.example}")
-        return super().create_parser(prog_name, subcommand, **kwargs)
+        parser = super().create_parser(prog_name, subcommand, **kwargs)
+        # Here, because not every command asks its parents for their arguments.
+        parser.add_argument(
+            "--actor", metavar="NAME", type=_name,
+            help="who has it done; recorded beside the account of the operating system",
+        )  # fmt: skip
+        return parser
 
     def run_from_argv(self, argv: list[str]) -> None:
         """From the command line; argparse would print back whatever it does not understand."""
@@ -74,8 +81,10 @@ class DbopsCommand(BaseCommand):
 
     def execute(self, *args: Any, **options: Any) -> Any:
         self.console = Console(self.stdout, self.stderr, as_json=bool(options.get("json")))
+        self._named = str(options.get("actor") or "")
         try:
-            return super().execute(*args, **options)
+            with acting_as(Actor(self.actor())):
+                return super().execute(*args, **options)
         except CommandError as error:
             if self.console.as_json:
                 self.console.json_error("configuration", str(error), "")
@@ -92,8 +101,10 @@ class DbopsCommand(BaseCommand):
         return SystemExit(code)
 
     def actor(self) -> str:
-        """Who acts at a command line."""
-        return os_actor()
+        """Who acts at a command line: the account of the operating system, behind whoever
+        ``--actor`` names. A name is a claim; the account is what the kernel says."""
+        account = os_account()
+        return f"{self._named} (by {account})" if self._named else account
 
     def run_operation(
         self,
@@ -142,16 +153,6 @@ def _unprintable(argv: Sequence[str]) -> str:
     return ""
 
 
-def os_actor() -> str:
-    """The account of the operating system, not what LOGNAME claims; behind sudo, both."""
-    try:
-        name = pwd.getpwuid(os.getuid()).pw_name
-    except KeyError:
-        name = str(os.getuid())
-    behind = os.environ.get("SUDO_USER") if os.getuid() == 0 else None
-    return f"{behind} as {name}" if behind else name
-
-
 def add_json_argument(parser: ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object on stdout")
 
@@ -180,6 +181,16 @@ def add_load_arguments(parser: ArgumentParser) -> None:
         action="store_true",
         help="let a protected environment's backup onto another one's server as it is",
     )
+
+
+def _name(text: str) -> str:
+    """A name that cannot pass for more than a name: "x (by root)" could."""
+    name = text.strip()
+    if not name or len(name) > _LONGEST_NAME or not name.isprintable() or set(name) & set("()"):
+        raise ArgumentTypeError(
+            f"a name of at most {_LONGEST_NAME} printable characters, without parentheses"
+        )
+    return name
 
 
 def _positive(text: str) -> int:

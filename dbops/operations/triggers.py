@@ -10,6 +10,7 @@ from dbops.postgres import triggers
 from dbops.postgres.connection import session
 from dbops.postgres.params import ConnectionParams
 from dbops.postgres.stamp import read_stamp, write_stamp
+from dbops.postgres.trigger_sets import TriggerSet, install_sets, set_status
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,8 @@ class ApplyTriggersRequest:
     base_only: bool = False
     """The functions alone."""
     dry_run: bool = False
+    sets: tuple[TriggerSet, ...] = ()
+    """What apps bring for their own tables."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,7 @@ class VerifyTriggersRequest:
 
     database: ConnectionParams
     environment: str
+    sets: tuple[TriggerSet, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -82,6 +86,8 @@ def apply_triggers(request: ApplyTriggersRequest, context: OperationContext) -> 
     with session(
         request.database, application=context.application, actor=context.actor
     ) as connection:
+        sets = () if request.base_only else _sets_of(request)
+        brought = set_status(connection, sets)
         if request.dry_run:
             found = triggers.plan(connection, schemas=request.schemas, base_only=request.base_only)
         else:
@@ -91,15 +97,25 @@ def apply_triggers(request: ApplyTriggersRequest, context: OperationContext) -> 
                 schemas=request.schemas,
                 base_only=request.base_only,
                 poll=context.check_cancelled,
+                beside=lambda session: install_sets(session, sets),
             )
             if read_stamp(connection) is None:
                 write_stamp(connection, request.environment)
     for skipped in found.skipped:
         context.log(f"skipped {skipped}")
-    statements = found.statements if request.dry_run else ()
+    statements = (*found.statements, *brought.statements) if request.dry_run else ()
     return ApplyTriggersResult(
-        found.functions, found.triggers, found.tables, found.skipped, statements
+        found.functions,
+        found.triggers + len(brought.labels),
+        found.tables,
+        found.skipped,
+        statements,
     )
+
+
+def _sets_of(request: ApplyTriggersRequest) -> tuple[TriggerSet, ...]:
+    asked = request.schemas
+    return tuple(it for it in request.sets if asked is None or it.schemas & set(asked))
 
 
 def verify_triggers(
@@ -117,8 +133,14 @@ def verify_triggers(
         request.database, application=context.application, actor=context.actor
     ) as connection:
         found = triggers.status(connection)
+        brought = set_status(connection, request.sets)
+    states = brought.states
     return VerifyTriggersResult(
-        found.installed, found.outdated, found.disabled, found.missing, found.foreign
+        (*found.installed, *states["installed"]),
+        (*found.outdated, *states["outdated"]),
+        (*found.disabled, *states["disabled"]),
+        (*found.missing, *states["missing"]),
+        tuple(label for label in found.foreign if label not in brought.labels),
     )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -154,6 +154,7 @@ def install(
     base_only: bool = False,
     poll: Poll,
     lock_timeout: float = LOCK_TIMEOUT,
+    beside: Callable[[Connection], object] = lambda _: None,
 ) -> Installation:
     """Bring functions and triggers to this version, all or none; what is there is not touched.
 
@@ -162,6 +163,7 @@ def install(
         schemas: only tables of these; None for all.
         base_only: the functions alone.
         lock_timeout: seconds to wait for each table.
+        beside: installs more in the same transaction.
 
     Raises:
         PreflightError: a schema does not exist.
@@ -177,6 +179,7 @@ def install(
             _install_functions(connection, todo.stale)
         if todo.commands:
             _run(connection, todo.commands, poll, lock_timeout)
+        beside(connection)
     return todo.outcome
 
 

@@ -153,6 +153,13 @@ PASSWORD_HASHERS = [
     "accounts.hashers.OwaspArgon2PasswordHasher",
     "django.contrib.auth.hashers.PBKDF2PasswordHasher",
 ]
+ACCOUNT_LOCK_AFTER = read_number(env, "ACCOUNT_LOCK_AFTER", 5)
+"""Failed sign-ins in a row that lock an account; 0: none do. The database keeps this rule and the
+next two: after a change run migrate, or apply_triggers."""
+ACCOUNT_LOCK_MINUTES = read_number(env, "ACCOUNT_LOCK_MINUTES", 15)
+ACCOUNT_SESSION_LIMIT = read_number(env, "ACCOUNT_SESSION_LIMIT", 5)
+"""Sessions an account may have at once, of both doors; the oldest end. 0: any number."""
+AUTHENTICATION_BACKENDS = ["accounts.backends.LockingBackend"]
 LOGIN_URL = "accounts:login"
 LOGIN_REDIRECT_URL = "dashboard"
 LOGOUT_REDIRECT_URL = "accounts:login"
@@ -189,6 +196,7 @@ SIMPLE_JWT = {
     "REFRESH_TOKEN_LIFETIME": timedelta(hours=12),
     "ALGORITHM": "HS256",
     "UPDATE_LAST_LOGIN": True,
+    "TOKEN_OBTAIN_SERIALIZER": "accounts.authentication.RecordedTokenObtainSerializer",
     # Environments may share a SECRET_KEY; user 1 of dev is not user 1 of prod.
     "ISSUER": "skinspire",
     "AUDIENCE": f"skinspire-{ENVIRONMENT.name}",

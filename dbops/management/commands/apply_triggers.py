@@ -14,6 +14,7 @@ from dbops.management.operation_command import (
 from dbops.models import Operation
 from dbops.operations.context import OperationContext
 from dbops.operations.triggers import ApplyTriggersRequest, apply_triggers
+from skinspire.guarantees import trigger_sets
 
 
 class Command(DbopsCommand):
@@ -51,6 +52,7 @@ class Command(DbopsCommand):
             schemas=tuple(options["schema"]) if options["schema"] else None,
             base_only=options["base_only"],
             dry_run=True,
+            sets=trigger_sets(),
         )
         result = asdict(apply_triggers(request, OperationContext("", actor=self.actor())))
         if self.console.as_json:

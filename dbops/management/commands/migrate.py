@@ -11,9 +11,9 @@ from django.db import DEFAULT_DB_ALIAS
 
 from dbops import conf
 from dbops.exceptions import DbopsError
-from dbops.management.operation_command import os_actor
 from dbops.migrating_directly import migrating_directly
 from dbops.operations.context import OperationContext
+from skinspire.acting import os_account
 from skinspire.router import CONTROL
 
 
@@ -39,7 +39,7 @@ class Command(MigrateCommand):
             return
         environment = conf.active_environment() if alias == DEFAULT_DB_ALIAS else alias
         looking = options["plan"] or options["check_unapplied"]
-        context = OperationContext("", actor=os_actor(), on_log=self.stderr.write)
+        context = OperationContext("", actor=os_account(), on_log=self.stderr.write)
         try:
             with migrating_directly(alias, environment, context, writing=not looking):
                 super().handle(*args, **options)

@@ -8,6 +8,7 @@ from dbops.exceptions import TriggerDriftError
 from dbops.management.operation_command import DbopsCommand, environment_option
 from dbops.operations.context import OperationContext
 from dbops.operations.triggers import VerifyTriggersRequest, verify_triggers
+from skinspire.guarantees import trigger_sets
 
 
 class Command(DbopsCommand):
@@ -17,7 +18,9 @@ class Command(DbopsCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         environment = environment_option(options)
-        request = VerifyTriggersRequest(conf.database_params(environment), environment)
+        request = VerifyTriggersRequest(
+            conf.database_params(environment), environment, trigger_sets()
+        )
         result = verify_triggers(request, OperationContext("", actor=self.actor()))
         counted = asdict(result)
         drift = [f"{len(result.missing)} missing", f"{len(result.outdated)} outdated",

@@ -1,0 +1,78 @@
+"""What happens to accounts, written down: rows of :class:`~accounts.models.AccountEvent`.
+
+The row is what counts. Triggers in the database count failures by it, lock, and set back.
+"""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+from typing import Any
+
+from django.contrib.auth.signals import user_logged_in, user_logged_out, user_login_failed
+from django.dispatch import receiver
+from rest_framework.request import Request
+
+from accounts.models import AccountEvent, Door, User
+from skinspire.acting import NOBODY, Actor, acting, become
+
+_LONGEST_DEVICE = 300
+
+
+def actor_of(user: Any) -> Actor:
+    """Who acts, where ``user`` does; nobody where he has not signed in."""
+    return Actor(user.get_username(), str(user.pk)) if user.is_authenticated else NOBODY
+
+
+def record_event(event: str, outcome: str, user: User | None, request: Any) -> AccountEvent:
+    """Add to the history.
+
+    Args:
+        user: None where no account has the name that was typed, which is not kept.
+        request: None where there is none, as in a command.
+    """
+    return AccountEvent.objects.create(
+        event=event,
+        outcome=outcome,
+        user=user,
+        username=user.get_username() if user else "",
+        **_where_from(request),
+    )
+
+
+def _where_from(request: Any) -> dict[str, Any]:
+    if request is None:
+        return {}
+    return {
+        "door": Door.API if isinstance(request, Request) else Door.BROWSER,
+        "address": _address(request.META.get("REMOTE_ADDR", "")),
+        "device": request.META.get("HTTP_USER_AGENT", "").replace("\0", "")[:_LONGEST_DEVICE],
+    }
+
+
+def _address(text: str) -> str | None:
+    """None for what is no address, as behind a socket of the file system."""
+    try:
+        return str(ip_address(text.partition("%")[0]))
+    except ValueError:
+        return None
+
+
+@receiver(user_logged_in)
+def record_sign_in(request: Any, user: User, **_: Any) -> None:
+    """Whoever signs in acts for the rest of the request."""
+    if acting() == NOBODY:
+        become(actor_of(user))
+    record_event(AccountEvent.Event.SIGNED_IN, AccountEvent.Outcome.DONE, user, request)
+
+
+@receiver(user_login_failed)
+def record_failed_sign_in(credentials: dict[str, Any], request: Any = None, **_: Any) -> None:
+    name = str(credentials.get(User.USERNAME_FIELD) or "")
+    user = User.objects.filter(username=name).first() if name and "\0" not in name else None
+    record_event(AccountEvent.Event.SIGN_IN_FAILED, AccountEvent.Outcome.REFUSED, user, request)
+
+
+@receiver(user_logged_out)
+def record_sign_out(request: Any, user: User | None, **_: Any) -> None:
+    if user is not None:
+        record_event(AccountEvent.Event.SIGNED_OUT, AccountEvent.Outcome.DONE, user, request)
