@@ -157,6 +157,13 @@ KNOWN: tuple[Variable, ...] = (
     Variable(
         "SECURE_SSL_REDIRECT", "whether prod's console sends http to https", empty="true in prod"
     ),
+    Variable(
+        "ACCOUNT_LOCK_AFTER",
+        "failed sign-ins in a row that lock an account; 0 locks none",
+        empty="5",
+    ),
+    Variable("ACCOUNT_LOCK_MINUTES", "for how long", empty="15"),
+    Variable("ACCOUNT_SESSION_LIMIT", "sessions an account may have; 0: any number", empty="5"),
     Variable("DBOPS_ALLOW_COPY_TO_PROD", "whether anything may be copied into prod", empty="false"),
     Variable(
         "DBOPS_ALLOW_UNMASKED", "whether --no-mask may take prod's rows elsewhere", empty="true"
