@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -45,6 +46,7 @@ from dbops.postgres.connection import (
 from dbops.postgres.params import ConnectionParams
 from dbops.postgres.process import do_not_poll
 from dbops.postgres.stamp import read_stamp, write_stamp
+from dbops.postgres.triggers import survey
 
 ALL_COLUMNS = """id integer, note text, created_at timestamptz, updated_at timestamptz,
                  created_by varchar(15), updated_by text"""
@@ -271,7 +273,7 @@ def test_a_role_that_may_only_insert_is_stamped_and_cannot_reach_the_functions(
             WHERE pronamespace = 'skinspire'::regnamespace ORDER BY 1""",
         [other_role],
     )
-    assert rights == [(name, False) for name in sorted(triggers._FUNCTIONS)]
+    assert rights == [(name, False) for name in sorted(survey.FUNCTIONS)]
     database = fetch_value(db, "SELECT current_database()")
     with session(superuser.with_database(database)) as other:
         execute(other, f"SET ROLE {other_role}")
@@ -348,7 +350,12 @@ def test_views_foreign_temporary_and_unnamed_tables_are_left_alone(
         execute(privileged, "CREATE SERVER nowhere FOREIGN DATA WRAPPER nowhere")
         execute(privileged, "CREATE FOREIGN TABLE public.f (updated_at timestamptz) SERVER nowhere")
     result = install(db)
-    assert (result.triggers, result.tables, result.skipped) == (2, 1, ())
+    assert (result.triggers, result.tables) == (2, 1)
+    assert result.skipped == (
+        "public.f: is a foreign table",
+        "public.m: is a materialised view",
+        "public.v: is a view",
+    )
     assert trigger_tables(db) == {"public.t"}
 
 
@@ -371,12 +378,12 @@ def test_an_unknown_schema_is_named(db: Connection, schema: str) -> None:
 def test_functions_alone(db: Connection) -> None:
     make(db)
     result = install(db, base_only=True)
-    assert (result.functions, result.triggers, result.tables) == (6, 0, 0)
+    assert (result.functions, result.triggers, result.tables) == (11, 0, 0)
     assert not trigger_tables(db)
     made = fetch_value(
         db, "SELECT count(*) FROM pg_proc WHERE pronamespace = 'skinspire'::regnamespace"
     )
-    assert made == 6
+    assert made == 11
 
 
 def test_tables_with_hostile_names(db: Connection) -> None:
@@ -635,16 +642,19 @@ def test_a_trigger_both_outdated_and_disabled_is_mended(db: Connection) -> None:
 
 
 def test_an_older_version_of_ours_is_replaced(
-    db: Connection, monkeypatch: pytest.MonkeyPatch
+    db: Connection, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     make(db)
-    current = triggers._file
+    for path in survey._FILES.iterdir():
+        (tmp_path / path.name).write_text(path.read_text().replace("-- ", "-- Once: "))
     with monkeypatch.context() as patched:
-        patched.setattr(triggers, "_file", lambda name: current(name).replace("-- ", "-- Once: "))
-        triggers._sources.cache_clear()
+        patched.setattr(survey, "_FILES", tmp_path)
+        survey.file.cache_clear()
+        survey.sources.cache_clear()
         install(db)
         assert not triggers.status(db).drift
-    triggers._sources.cache_clear()
+    survey.file.cache_clear()
+    survey.sources.cache_clear()
     functions = fetch_all(db, "SELECT oid FROM pg_proc WHERE proname ~ '^set_' ORDER BY 1")
     assert len(triggers.status(db).outdated) == 2
     install(db)
@@ -733,8 +743,8 @@ def test_a_dry_run_says_what_would_happen_and_does_nothing(
     assert catalogue(db) == before
     assert any("public" in s and "skinspire_timestamps" in s for s in planned.statements)
     done = apply(empty_database)
-    assert (done.functions, done.triggers, done.tables) == (6, 2, 1)
-    assert (planned.functions, planned.triggers, planned.tables) == (6, 2, 1)
+    assert (done.functions, done.triggers, done.tables) == (11, 2, 1)
+    assert (planned.functions, planned.triggers, planned.tables) == (11, 2, 1)
     assert apply(empty_database, dry_run=True).statements == ()
 
 
@@ -743,7 +753,7 @@ def test_apply_then_verify(db: Connection, empty_database: ConnectionParams) -> 
     make(db)
     assert verify(empty_database).drift
     request = ApplyTriggersRequest(empty_database, "dev", schemas=("public",))
-    assert apply_base_triggers(request, CONTEXT).functions == 6
+    assert apply_base_triggers(request, CONTEXT).functions == 11
     assert len(verify(empty_database).missing) == 2
     apply_triggers(request, CONTEXT)
     found = verify(empty_database)

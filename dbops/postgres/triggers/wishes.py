@@ -1,0 +1,65 @@
+"""What is wished for beyond what the columns tell: whose ids, which tables' history."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+SECRETS = (
+    "password", "passwd", "passphrase", "secret", "token", "hash", "salt", "api_key",
+    "private_key", "session_key", "credential",
+)  # fmt: skip
+"""A column whose name holds one of these, in any case, is kept out of every history."""
+_PLAIN = set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_")
+
+
+@dataclass(frozen=True)
+class HistoryRule:
+    """Tables whose rows' history is kept."""
+
+    pattern: str
+    """"schema.table", or a table of any schema, with ``*`` and ``?``."""
+    exclude: tuple[str, ...] = ()
+    """Columns that are kept out of it, beside :data:`SECRETS`."""
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What triggers there should be, beyond what the columns of a table ask for."""
+
+    users: str | None = None
+    """The table of users, "schema.table": integer columns that refer to it take the actor's id."""
+    history: Sequence[HistoryRule] = ()
+    """The first rule that fits a table is its own."""
+    event_trigger: bool = False
+    """Whether tables made later get their triggers at once."""
+
+    @property
+    def rules(self) -> str:
+        """The rules of history as ``survey.sql`` takes them."""
+        return json.dumps(
+            [
+                {
+                    "pattern": f"^{''.join(map(_as_regex, rule.pattern))}$",
+                    "qualified": "." in rule.pattern,
+                    "hidden": _hidden(rule.exclude),
+                }
+                for rule in self.history
+            ]
+        )
+
+
+NOTHING = Wishes()
+
+
+def _as_regex(character: str) -> str:
+    """Of a pattern, as PostgreSQL's advanced regular expressions write it."""
+    if character in "*?":
+        return ".*" if character == "*" else "."
+    return character if character in _PLAIN or ord(character) > 127 else f"\\{character}"
+
+
+def _hidden(exclude: Sequence[str]) -> str:
+    names = [f"^{''.join(_as_regex(it) for it in name)}$" for name in exclude]
+    return "|".join([*SECRETS, *names])
