@@ -8,6 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from django.apps import apps
 from django.conf import settings
 from django.core.files.storage import FileSystemStorage, storages
 from django.db import connections
@@ -19,6 +20,7 @@ from dbops.masking.rules import Rules, load_rules
 from dbops.postgres.embedded import EmbeddedServer
 from dbops.postgres.params import ConnectionParams
 from dbops.postgres.process import run
+from dbops.postgres.triggers import HistoryRule, Wishes
 from skinspire.databases import EMBEDDED
 from skinspire.environment import ENVIRONMENTS, UnknownEnvironment, normalize_environment
 
@@ -128,6 +130,17 @@ def signing_keys() -> tuple[bytes, ...]:
         raise ConfigurationError("SECRET_KEY is not set.", hint="python manage.py check")
     return tuple(
         hmac.new(key.encode(), b"skinspire.signing", hashlib.sha256).digest() for key in found
+    )
+
+
+def trigger_wishes() -> Wishes:
+    """Whose ids triggers take, and which tables' history they keep. Raises ConfigurationError."""
+    users = apps.get_model(settings.AUTH_USER_MODEL)._meta.db_table
+    return Wishes(
+        # Django's tables stand in PostgreSQL's default schema.
+        users=f"public.{users}",
+        history=tuple(HistoryRule.parse(it) for it in settings.DBOPS_ROW_HISTORY),
+        event_trigger=bool(settings.DBOPS_EVENT_TRIGGER),
     )
 
 

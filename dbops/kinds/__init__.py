@@ -11,5 +11,11 @@ from dbops.kinds.backups import BACKUP_KINDS
 from dbops.kinds.copies import COPY_KINDS
 from dbops.kinds.kind import KindOfOperation
 from dbops.kinds.schema import SCHEMA_KINDS
+from dbops.kinds.triggers import TRIGGER_KINDS
 
-KINDS: Mapping[str, KindOfOperation] = {**BACKUP_KINDS, **COPY_KINDS, **SCHEMA_KINDS}
+KINDS: Mapping[str, KindOfOperation] = {
+    **BACKUP_KINDS,
+    **COPY_KINDS,
+    **SCHEMA_KINDS,
+    **TRIGGER_KINDS,
+}

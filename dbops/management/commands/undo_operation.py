@@ -1,10 +1,10 @@
-"""``undo_operation``: put back what a restore or a copy replaced."""
+"""``undo_operation``: put back what a restore, a copy or ``--replace-legacy`` replaced."""
 
 from argparse import ArgumentParser
 from typing import Any
 
 from dbops.exceptions import NothingToUndoError, UsageError
-from dbops.kept import kept_database, latest_replacement
+from dbops.kept import kept_database, latest_replacement, replaced_triggers
 from dbops.management.operation_command import (
     DbopsCommand,
     find_operation,
@@ -28,7 +28,7 @@ class Command(DbopsCommand):
         if options["id"] == "":
             raise UsageError("ID is empty; leave it out for the latest.")
         done = find_operation(options["id"]) if options["id"] else latest_replacement()
-        if kept_database(done) is None:
+        if kept_database(done) is None and not replaced_triggers(done):
             raise _nothing_to_undo(done)
         target = done.target
         self.confirm(
@@ -39,6 +39,10 @@ class Command(DbopsCommand):
         )
         if self.console.as_json:
             self.console.result(operation_json(outcome))
+            return
+        if done.kind == Operation.Kind.TRIGGERS:
+            back = f"{outcome.result['triggers']} triggers of {target} are back as they were before"
+            self.console.say(f"{back} {done.id}.", style="green")
             return
         self.console.say(
             f"{target} is as it was before {done.id}, out of use for "

@@ -1,4 +1,4 @@
-"""``verify_triggers``: which triggers are installed, outdated, disabled, missing or foreign."""
+"""``verify_triggers``: which triggers are as they should be, which not, which are of others."""
 
 from dataclasses import asdict
 from typing import Any
@@ -17,7 +17,9 @@ class Command(DbopsCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         environment = environment_option(options)
-        request = VerifyTriggersRequest(conf.database_params(environment), environment)
+        request = VerifyTriggersRequest(
+            conf.database_params(environment), environment, conf.trigger_wishes()
+        )
         result = verify_triggers(request, OperationContext("", actor=self.actor()))
         counted = asdict(result)
         drift = [f"{len(result.missing)} missing", f"{len(result.outdated)} outdated",

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from psycopg2 import sql
+
 from dbops.exceptions import StatementError
 from dbops.postgres.connection import Connection, execute, fetch_row, fetch_value
+from dbops.postgres.process import Poll
+from dbops.postgres.pump import copy_rows
 from dbops.postgres.triggers.survey import file
 
 TABLE = "skinspire.row_history"
 LABEL = f"{TABLE}: skinspire_guard"
+LEFT_OUT = f"--exclude-table-data={TABLE}"
+"""The option of pg_dump that leaves its rows where they are."""
 _STATE = """
 SELECT c.oid IS NOT NULL, t.tgenabled = 'A' AND p.pronamespace = c.relnamespace
        AND p.proname = 'refuse_change' AND t.tgtype = 58 AND c.relowner = w.proowner
@@ -36,6 +42,23 @@ def count(connection: Connection) -> int | None:
     if state(connection) == "missing":
         return None
     return int(fetch_value(connection, f"SELECT count(*) FROM ONLY {TABLE}"))
+
+
+def carry(source: Connection, target: Connection, poll: Poll) -> int:
+    """Copy what was recorded into another database, where nothing is; how many rows."""
+    if state(target) == "missing":
+        make(target)
+    columns = f"{TABLE} (id, at, transaction_id, actor, table_schema, table_name, key, operation,"
+    columns += " old_values, new_values)"
+    rows = copy_rows(
+        source, target, sql.SQL(f"COPY {columns} TO STDOUT"), sql.SQL(f"COPY {columns} FROM STDIN"),
+        poll,
+    )  # fmt: skip
+    execute(
+        target,
+        f"SELECT setval(pg_get_serial_sequence('{TABLE}', 'id'), max(id)) FROM {TABLE}",
+    )
+    return rows
 
 
 def forget(connection: Connection) -> int:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from dbops.exceptions import PreflightError, PrivilegeError
+from dbops.postgres import catalog
 from dbops.postgres.connection import Connection, fetch_all
 from dbops.postgres.triggers import event, history, legacy
 from dbops.postgres.triggers.legacy import Replaced
@@ -70,12 +71,13 @@ def make_plan(
     attach, refusal = ("", "") if base_only else _event(connection, wishes)
     wanted = [trigger for trigger in found if trigger.function]
     skipped = [trigger.label for trigger in found if trigger.state == "skipped"]
+    unmatched = [] if base_only or schemas else _unmatched(connection, wishes)
     files = [*map(file, behind), *([file("row_history")] if table else [])]
     outcome = Installation(
         functions=len(FUNCTIONS),
         triggers=len(wanted),
         tables=len({trigger.relation for trigger in wanted}),
-        skipped=(*skipped, *([refusal] if refusal else [])),
+        skipped=(*skipped, *unmatched, *([refusal] if refusal else [])),
         statements=(*files, *(it for it, _ in commands), *([attach] if attach else [])),
         replaced=replaced,
     )
@@ -88,6 +90,18 @@ def _commands(found: list[Trigger]) -> list[Command]:
         for state in _ORDER
         for trigger in found
         if trigger.state == state and trigger.command
+    ]
+
+
+def _unmatched(connection: Connection, wishes: Wishes) -> list[str]:
+    """Rules that fit no table, which somebody may have meant otherwise."""
+    if not wishes.history:
+        return []
+    names = [root.split(".", 1) for _, root in catalog.table_names(connection)]
+    return [
+        f"row history: {rule.pattern} fits no table"
+        for rule in wishes.history
+        if not any(rule.fits(schema, table) for schema, table in names)
     ]
 
 

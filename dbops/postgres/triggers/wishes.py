@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+
+from dbops.exceptions import ConfigurationError
 
 SECRETS = (
     "password", "passwd", "passphrase", "secret", "token", "hash", "salt", "api_key",
     "private_key", "session_key", "credential",
 )  # fmt: skip
 """A column whose name holds one of these, in any case, is kept out of every history."""
+_RULE = re.compile(r"\s*(?P<pattern>[^\s:,]+)\s*(?::\s*(?P<columns>[^:,]*\S))?\s*$")
 _PLAIN = set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_")
 
 
@@ -22,6 +26,33 @@ class HistoryRule:
     """"schema.table", or a table of any schema, with ``*`` and ``?``."""
     exclude: tuple[str, ...] = ()
     """Columns that are kept out of it, beside :data:`SECRETS`."""
+
+    @classmethod
+    def parse(cls, text: object) -> HistoryRule:
+        """``"clinic.patients"``, or with columns to be kept out: ``"clinic.patients: notes fee"``.
+
+        Raises:
+            ConfigurationError: it means nothing.
+        """
+        found = _RULE.match(text) if isinstance(text, str) else None
+        if found is None:
+            raise ConfigurationError(
+                f"DBOPS_ROW_HISTORY: {text!r} names no tables.",
+                hint="Write a table or a pattern, and after a colon the columns to be kept out: "
+                "'clinic.patients: notes allergies', 'billing.*'",
+            )
+        return cls(found["pattern"], tuple((found["columns"] or "").split()))
+
+    @property
+    def regex(self) -> str:
+        """The pattern as PostgreSQL's advanced regular expressions have it, and Python's."""
+        return f"^{''.join(map(_as_regex, self.pattern))}$"
+
+    def fits(self, schema: str, table: str) -> bool:
+        """Whether it means that table."""
+        return (
+            re.match(self.regex, f"{schema}.{table}" if "." in self.pattern else table) is not None
+        )
 
 
 @dataclass(frozen=True)
@@ -41,7 +72,7 @@ class Wishes:
         return json.dumps(
             [
                 {
-                    "pattern": f"^{''.join(map(_as_regex, rule.pattern))}$",
+                    "pattern": rule.regex,
                     "qualified": "." in rule.pattern,
                     "hidden": _hidden(rule.exclude),
                 }
