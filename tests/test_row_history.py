@@ -179,6 +179,7 @@ def test_it_only_grows(db: Connection, superuser: ConnectionParams) -> None:
 def test_whoever_may_write_the_table_is_recorded_and_reaches_nothing_else(
     db: Connection, superuser: ConnectionParams, clerk: str
 ) -> None:
+    """Fault 42: not by default privileges either."""
     execute(db, f"ALTER DEFAULT PRIVILEGES GRANT ALL ON TABLES TO {clerk}")
     install(db, PATIENTS)
     execute(db, f"GRANT INSERT, UPDATE, DELETE, SELECT ON public.patients TO {clerk}")
@@ -218,6 +219,7 @@ CREATE TABLE hostile.row_history (x integer);
 
 
 def test_a_hostile_search_path_changes_nothing(db: Connection) -> None:
+    """Fault 41: the history's own function has its path pinned."""
     execute(db, HOSTILE)
     install(db, PATIENTS)
     execute(db, "SET search_path = hostile, pg_temp, public, pg_catalog")
@@ -229,6 +231,7 @@ def test_a_hostile_search_path_changes_nothing(db: Connection) -> None:
 
 
 def test_installed_twice_is_the_same_catalogue_and_opting_out_ends_it(db: Connection) -> None:
+    """Fault 39: the history's table included."""
     install(db, PATIENTS)
     before = catalogue(db)
     assert install(db, PATIENTS).statements == ()

@@ -184,6 +184,7 @@ def test_updated_at_moves_within_one_transaction(db: Connection) -> None:
 
 @pytest.mark.parametrize("column", ["created_by varchar(15)", "updated_by char(15)"])
 def test_the_actor_is_shortened_to_the_column(db: Connection, column: str) -> None:
+    """Fault 43: by characters, not bytes."""
     make(db, columns=f"id integer, {column}")
     install(db)
     name = "dr.é" + "x" * 40
@@ -264,6 +265,7 @@ def test_an_upsert_counts_as_an_update(db: Connection) -> None:
 def test_a_role_that_may_only_insert_is_stamped_and_cannot_reach_the_functions(
     db: Connection, superuser: ConnectionParams, other_role: str
 ) -> None:
+    """Fault 42: a trigger needs no right of whoever fires it."""
     make(db)
     install(db)
     execute(db, f"GRANT INSERT, SELECT ON public.t TO {other_role}")
@@ -281,10 +283,21 @@ def test_a_role_that_may_only_insert_is_stamped_and_cannot_reach_the_functions(
     assert fetch_value(db, "SELECT updated_at IS NOT NULL FROM public.t")
 
 
+def test_a_session_that_fired_a_trigger_learns_of_a_wider_column(db: Connection) -> None:
+    make(db, columns="id integer, updated_by varchar(4)")
+    install(db)
+    execute(db, "SELECT set_config('skinspire.actor', 'dr.mehta', false)")
+    execute(db, "INSERT INTO public.t (id) VALUES (1)")
+    execute(db, "ALTER TABLE public.t ALTER updated_by TYPE varchar(8)")
+    install(db)
+    assert fetch_value(db, "UPDATE public.t SET id = 2 RETURNING updated_by") == "dr.mehta"
+
+
 # Where they are put
 
 
 def test_partitions_are_stamped_through_the_parent_and_directly(db: Connection) -> None:
+    """Fault 43: those that come later, too."""
     make(db, "public.visits", f"{ALL_COLUMNS}) PARTITION BY RANGE (id")
     execute(db, "CREATE TABLE public.low PARTITION OF public.visits FOR VALUES FROM (0) TO (10)")
     install(db)
@@ -315,6 +328,7 @@ def test_a_table_that_had_our_triggers_may_become_a_partition(db: Connection) ->
 
 
 def test_columns_of_another_type_are_skipped_and_named(db: Connection) -> None:
+    """Fault 43: what cannot be stamped is left alone, and told with its reason."""
     execute(db, "CREATE DOMAIN public.moment AS timestamptz")
     make(
         db,
@@ -339,6 +353,7 @@ def test_columns_of_another_type_are_skipped_and_named(db: Connection) -> None:
 def test_views_foreign_temporary_and_unnamed_tables_are_left_alone(
     db: Connection, superuser: ConnectionParams
 ) -> None:
+    """Fault 43: those that have our columns are told with the reason."""
     make(db)
     make(db, "public.plain", "id integer")
     execute(db, "CREATE TEMPORARY TABLE temporary (updated_at timestamptz)")
@@ -406,6 +421,7 @@ def test_tables_with_hostile_names(db: Connection) -> None:
 
 
 def test_installed_twice_is_the_same_catalogue(db: Connection) -> None:
+    """Fault 39: not a row of the catalogue is written again."""
     make(db)
     make(db, "public.visits", f"{ALL_COLUMNS}) PARTITION BY RANGE (id")
     execute(db, "CREATE TABLE public.low PARTITION OF public.visits DEFAULT")
@@ -434,6 +450,7 @@ def test_a_locked_table_is_named_and_nothing_is_installed(
 
 
 def test_a_failure_at_any_table_installs_nothing_and_names_it(db: Connection) -> None:
+    """Fault 40: the catalogue is what it was, and the table is told."""
     make(db, "public.a")
     make(db, "public.b")
     install(db, base_only=True)
@@ -527,6 +544,7 @@ CREATE FUNCTION public.now() RETURNS timestamptz LANGUAGE sql
 
 
 def test_a_hostile_search_path_changes_nothing(db: Connection) -> None:
+    """Fault 41: functions, operators and types of these names are not ours."""
     make(db)
     make(db, "public.c", "id integer, created_at timestamptz, created_by varchar(15)")
     make(db, "public.u", "id integer, updated_at timestamptz, updated_by varchar(15)")

@@ -63,12 +63,18 @@ def make_plan(
     replaced = legacy.find(connection, found) if replace_legacy else None
     commands = [*(replaced.removals if replaced else ()), *_commands(found)]
     behind = stale(connection)
-    recorded = any(trigger.function == "record_history" for trigger in found)
+    attaching = "absent" if base_only else event.state(connection, wishes)
+    # A table made later may be the first whose history is kept.
+    recorded = any(it.function == "record_history" for it in found)
+    recorded = recorded or (bool(wishes.history) and attaching != "absent")
     table = recorded and history.state(connection) != "installed"
     touched = {(it.schema, it.table) for it in found if it.command}
     touched |= {(it.schema, it.table) for it in replaced.triggers} if replaced else set()
     require_privileges(connection, [*behind, *(["row_history"] if table else [])], touched)
-    attach, refusal = ("", "") if base_only else _event(connection, wishes)
+    attach = ""
+    if attaching in ("missing", "outdated", "disabled"):
+        attach = event.statement(connection, wishes)
+    left_out = wishes.event_trigger and attaching == "absent" and not base_only
     wanted = [trigger for trigger in found if trigger.function]
     skipped = [trigger.label for trigger in found if trigger.state == "skipped"]
     unmatched = [] if base_only or schemas else _unmatched(connection, wishes)
@@ -77,7 +83,7 @@ def make_plan(
         functions=len(FUNCTIONS),
         triggers=len(wanted),
         tables=len({trigger.relation for trigger in wanted}),
-        skipped=(*skipped, *unmatched, *([refusal] if refusal else [])),
+        skipped=(*skipped, *unmatched, *([event.REFUSAL] if left_out else [])),
         statements=(*files, *(it for it, _ in commands), *([attach] if attach else [])),
         replaced=replaced,
     )
@@ -103,14 +109,6 @@ def _unmatched(connection: Connection, wishes: Wishes) -> list[str]:
         for rule in wishes.history
         if not any(rule.fits(schema, table) for schema, table in names)
     ]
-
-
-def _event(connection: Connection, wishes: Wishes) -> tuple[str, str]:
-    """(what makes it, why it is left out)."""
-    if event.state(connection, wishes) in ("missing", "outdated", "disabled"):
-        return event.statement(connection, wishes), ""
-    left_out = wishes.event_trigger and event.state(connection, wishes) == "absent"
-    return "", event.REFUSAL if left_out else ""
 
 
 def require_schemas(connection: Connection, schemas: Sequence[str] | None) -> None:

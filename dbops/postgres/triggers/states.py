@@ -37,9 +37,11 @@ def status(connection: Connection, wishes: Wishes = NOTHING) -> TriggerStatus:
     surveyed = states(connection, wishes)
     for trigger, state in surveyed:
         found[state].append(trigger.label)
-    if any(trigger.function == "record_history" for trigger, _ in surveyed):
+    attaching = event.state(connection, wishes)
+    if attaching != "absent":
+        found[attaching].append(event.LABEL)
+    recorded = any(trigger.function == "record_history" for trigger, _ in surveyed)
+    if recorded or (wishes.history and attaching != "absent"):
         found[history.state(connection)].append(history.LABEL)
-    if (state := event.state(connection, wishes)) != "absent":
-        found[state].append(event.LABEL)
     names = ("installed", "outdated", "disabled", "missing", "legacy", "foreign")
     return TriggerStatus(*(tuple(found[name]) for name in names))

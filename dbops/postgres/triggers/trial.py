@@ -230,7 +230,7 @@ def _insert(row: _Row, stamps: Sequence[_Stamp]) -> str:
 
     if row.key is None:
         return f"{statement} RETURNING {met('mine')}"
-    first = quoted_name(next(iter(row.types)))
+    first = stamps[0].column
     return (
         f"{statement} ON CONFLICT ON CONSTRAINT {quoted_name(row.key)}"
         f" DO UPDATE SET {first} = mine.{first} WHERE {met('excluded')} RETURNING true"

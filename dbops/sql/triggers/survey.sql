@@ -138,6 +138,10 @@ compared AS (
                AND (w.oid IS NOT NULL OR f.function_schema = 'skinspire'
                     OR f.comment ~ '^skinspire:'), false) AS ours,
            w.oid IS NOT NULL AS wanted,
+           -- Made anew rather than replaced: sessions that fired it keep what they learned of the
+           -- columns, their old length included, by its oid.
+           CASE WHEN f.function_schema = 'skinspire'
+                THEN 'DROP TRIGGER ' || quote_ident(w.trigger) || ' ON ' END AS first,
            f.unconditional AND f.kind = w.kind AND f.function_schema = 'skinspire'
                AND f.function = w.function AND f.comment = w.comment
                -- pg_trigger ends each argument with a NUL, shown as a backslash and 000.
@@ -169,7 +173,7 @@ SELECT schema, name, trigger, state, function, arguments, comment, CASE WHEN our
        CASE WHEN state = 'disabled' THEN 'ALTER TABLE ' || place || ' ENABLE TRIGGER ' || quoted
             WHEN state = 'obsolete' THEN 'DROP TRIGGER ' || quoted || ' ON ' || place
             WHEN state IN ('missing', 'changed') THEN
-                'CREATE OR REPLACE TRIGGER ' || quoted
+                coalesce(first || place || E';\n', '') || 'CREATE OR REPLACE TRIGGER ' || quoted
                 || CASE kind WHEN 23 THEN ' BEFORE INSERT OR UPDATE ON '
                              ELSE ' AFTER INSERT OR UPDATE OR DELETE ON ' END
                 || place || E'\n    FOR EACH ROW EXECUTE FUNCTION skinspire.' || quote_ident(function)
