@@ -11,6 +11,7 @@ from dbops.management.operation_command import (
     operation_json,
 )
 from dbops.models import Operation
+from dbops.runner import Outcome
 
 
 class Command(DbopsCommand):
@@ -40,16 +41,18 @@ class Command(DbopsCommand):
         if self.console.as_json:
             self.console.result(operation_json(outcome))
             return
-        if done.kind == Operation.Kind.TRIGGERS:
-            back = f"{outcome.result['triggers']} triggers of {target} are back as they were before"
-            self.console.say(f"{back} {done.id}.", style="green")
-            return
-        self.console.say(
-            f"{target} is as it was before {done.id}, out of use for "
-            f"{outcome.result['outage_ms']:.0f} ms. Undo this too: "
-            f"python manage.py undo_operation {outcome.operation.id}",
-            style="green",
-        )
+        self.console.say(_told(done, outcome), style="green")
+
+
+def _told(done: Operation, outcome: Outcome) -> str:
+    if done.kind == Operation.Kind.TRIGGERS:
+        count = outcome.result["triggers"]
+        return f"{count} triggers of {done.target} are back as they were before {done.id}."
+    return (
+        f"{done.target} is as it was before {done.id}, out of use for "
+        f"{outcome.result['outage_ms']:.0f} ms. Undo this too: "
+        f"python manage.py undo_operation {outcome.operation.id}"
+    )
 
 
 def _nothing_to_undo(done: Operation) -> NothingToUndoError:

@@ -8,6 +8,7 @@ what they do outside the database, or to sequences, is not. Numbers of the row h
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -34,6 +35,11 @@ _COLUMNS = {
     "set_updated_by_id": ("updated_by",),
 }  # fmt: skip
 _ANYTIME = "2001-02-03 04:05:06"
+_EITHER = {
+    "timestamp": (f"'{_ANYTIME}'", "'2002-03-04'"), "date": ("'2001-02-03'", "'2002-03-04'"),
+    "time": ("'01:02'", "'03:04'"), "boolean": ("true", "false"), "": ("'1'", "'2'"),
+}  # fmt: skip
+"""Two values for types that begin like this: one of them is another than what a row holds."""
 Step = Callable[[int, int], None]
 """Hears (done, total) of the tables."""
 
@@ -57,6 +63,8 @@ class _Row:
     ctid: str
     types: Mapping[str, str]
     """{column: type} of those that can be written."""
+    free: Sequence[str]
+    """Columns of which no rule is known."""
     key: str | None
     """The constraint by which a second one like it would be noticed."""
     later: Sequence[str]
@@ -169,8 +177,8 @@ def _some_row(connection: Connection, trigger: Trigger) -> _Row:
     )
     if found is None:
         raise _Untested("the table holds no row that is free")
-    table, types, key, later, cascades = fetch_row(connection, file("trial"), [found[0]]) or ()
-    return _Row(table, found[1], types, key, later, cascades)
+    table, *facts = fetch_row(connection, file("trial"), [found[0]]) or ()
+    return _Row(table, found[1], *facts)
 
 
 def _try_stamps(connection: Connection, trigger: Trigger, row: _Row, identity: str) -> str:
@@ -264,20 +272,7 @@ def _judged(connection: Connection, statement: str) -> str:
 def _try_history(connection: Connection, trigger: Trigger, row: _Row) -> str:
     """By an UPDATE where one changes the row for certain, else by taking the row away."""
     with _savepoint(connection):
-        kind = row.types.get("updated_at", "")
-        if kind.startswith(("timestamp", "date")):
-            told = fetch_all(
-                connection,
-                f"""UPDATE ONLY {row.table} SET updated_at = '{_ANYTIME}'::{kind}
-                     WHERE ctid = '{row.ctid}' RETURNING true""",
-            )
-        elif row.cascades:
-            raise _Untested("taking a row away would change other tables")
-        else:
-            told = fetch_all(
-                connection,
-                f"DELETE FROM ONLY {row.table} WHERE ctid = '{row.ctid}' RETURNING true",
-            )
+        told = fetch_all(connection, _change(trigger, row))
         if not told:
             raise _Untested("another trigger keeps the row as it is")
         recorded = fetch_value(
@@ -288,6 +283,21 @@ def _try_history(connection: Connection, trigger: Trigger, row: _Row) -> str:
             [ACTOR, trigger.schema, trigger.table],
         )
     return "" if recorded else "what became of a row was not recorded"
+
+
+def _change(trigger: Trigger, row: _Row) -> str:
+    """What certainly changes the row in a column that is recorded. Raises _Untested."""
+    which = f"WHERE ctid = '{row.ctid}' RETURNING true"
+    hidden = re.compile((trigger.arguments or ("", ""))[1], re.IGNORECASE)
+    for name in row.free:
+        if not hidden.search(name):
+            column, kind = quoted_name(name), row.types[name]
+            one, other = _EITHER[next((it for it in _EITHER if kind.startswith(it)), "")]
+            value = f"CASE WHEN {column} = {one}::{kind} THEN {other} ELSE {one} END::{kind}"
+            return f"UPDATE ONLY {row.table} SET {column} = {value} {which}"
+    if row.cascades:
+        raise _Untested("nothing of a row can be changed that would not change other tables")
+    return f"DELETE FROM ONLY {row.table} {which}"
 
 
 @contextmanager
