@@ -36,7 +36,8 @@ def kept_by_a_failed(operation: Operation) -> str | None:
 def replaced_triggers(operation: Operation) -> int:
     """How many triggers gave way to ours in this operation and can come back; 0 for none."""
     replaced = (operation.result or {}).get("replaced") or {}
-    if operation.kind != Operation.Kind.TRIGGERS or not replaced.get("triggers"):
+    rolled_back = operation.status in (Operation.Status.FAILED, Operation.Status.CANCELLED)
+    if operation.kind != Operation.Kind.TRIGGERS or rolled_back or not replaced.get("triggers"):
         return 0
     undone = Operation.objects.filter(
         kind=Operation.Kind.UNDO,

@@ -125,6 +125,20 @@ def test_where_one_cannot_come_back_none_does(clinic: Connection, change: str, w
     assert catalogue(clinic) == before
 
 
+def test_without_a_record_none_gives_way(clinic: Connection) -> None:
+    """It is kept before the commit: whoever dies in between has lost no way back."""
+    before, kept = catalogue(clinic), []
+
+    def fail(replaced: Replaced) -> None:
+        kept.append(replaced)
+        raise PreflightError("The disk is full.")
+
+    with pytest.raises(PreflightError):
+        install(clinic, replace_legacy=True, record=fail)
+    assert len(kept[0].triggers) == 98
+    assert catalogue(clinic) == before
+
+
 def test_partitions_follow_their_table(clinic: Connection) -> None:
     execute(
         clinic,

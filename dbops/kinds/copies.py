@@ -61,8 +61,8 @@ def copy_request(source: str, target: str, options: Mapping[str, Any]) -> CopyRe
 
 
 def _undo(operation: Operation, context: OperationContext) -> Result:
-    done = Operation.objects.get(pk=operation.options["operation"])
-    if done.kind == Operation.Kind.TRIGGERS:
+    done = Operation.objects.filter(pk=operation.options["operation"]).first()
+    if done and done.kind == Operation.Kind.TRIGGERS:
         return _put_triggers_back(operation, done, context)
     request = UndoRequest(
         database=conf.database_params(operation.target),

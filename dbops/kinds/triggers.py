@@ -18,6 +18,8 @@ from dbops.operations.triggers import (
     remove_triggers,
     try_triggers,
 )
+from dbops.postgres.triggers import Replaced
+from skinspire.router import CONTROL
 
 
 def _triggers(operation: Operation, context: OperationContext) -> Result:
@@ -38,9 +40,16 @@ def _triggers(operation: Operation, context: OperationContext) -> Result:
         base_only=bool(options.get("base_only")),
         wishes=wishes,
         replace_legacy=bool(options.get("replace_legacy")),
+        record=lambda replaced: _record(operation, replaced),
     )
     apply = apply_base_triggers if request.base_only else apply_triggers
     return asdict(apply(request, context))
+
+
+def _record(operation: Operation, replaced: Replaced) -> None:
+    # A process can die between the commit and the record of its outcome.
+    operation.result = {"replaced": asdict(replaced)}
+    operation.save(using=CONTROL, update_fields=["result"])
 
 
 TRIGGER_KINDS: Mapping[str, KindOfOperation] = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -28,6 +29,8 @@ class ApplyTriggersRequest:
     wishes: Wishes = field(default_factory=Wishes)
     replace_legacy: bool = False
     """Triggers of the earlier system give way where ours do their work."""
+    record: Callable[[Replaced], None] = triggers.record_nothing
+    """Keeps what gives way before it is done for good."""
     dry_run: bool = False
 
 
@@ -161,7 +164,11 @@ def apply_triggers(request: ApplyTriggersRequest, context: OperationContext) -> 
         else:
             context.step("install triggers")
             found = triggers.install(
-                connection, request.wishes, **_scope(request), poll=context.check_cancelled
+                connection,
+                request.wishes,
+                **_scope(request),
+                record=request.record,
+                poll=context.check_cancelled,
             )
             if read_stamp(connection) is None:
                 write_stamp(connection, request.environment)

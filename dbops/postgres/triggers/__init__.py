@@ -11,6 +11,7 @@ from dbops.postgres.triggers.installation import (
     install,
     plan,
     put_back,
+    record_nothing,
     remove,
 )
 from dbops.postgres.triggers.legacy import Replaced
@@ -21,6 +22,6 @@ from dbops.postgres.triggers.wishes import SECRETS, HistoryRule, Wishes
 
 __all__ = [
     "LOCK_TIMEOUT", "SECRETS", "HistoryRule", "Installation", "Removal", "Replaced",
-    "TriggerStatus", "Wishes", "digest", "install", "plan", "present", "put_back", "remove",
-    "status",
+    "TriggerStatus", "Wishes", "digest", "install", "plan", "present", "put_back",
+    "record_nothing", "remove", "status",
 ]  # fmt: skip

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -35,6 +35,10 @@ from dbops.postgres.triggers.wishes import NOTHING, Wishes
 LOCK_TIMEOUT = 5.0
 """Seconds to wait for each table."""
 _EVENT_FUNCTION = "attach_triggers"
+
+
+def record_nothing(replaced: Replaced) -> None:
+    """For who keeps the result itself."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +74,7 @@ def install(
     schemas: Sequence[str] | None = None,
     base_only: bool = False,
     replace_legacy: bool = False,
+    record: Callable[[Replaced], None] = record_nothing,
     poll: Poll,
     lock_timeout: float = LOCK_TIMEOUT,
 ) -> Installation:
@@ -80,6 +85,8 @@ def install(
         schemas: only tables of these; None for all.
         base_only: the functions alone.
         replace_legacy: triggers of the earlier system give way where ours do their work.
+        record: keeps what gives way, before the transaction commits: without it none could come
+            back.
         lock_timeout: seconds to wait for each table.
 
     Raises:
@@ -100,6 +107,8 @@ def install(
             run_commands(connection, todo.commands, poll, lock_timeout)
         if todo.event:
             execute(connection, todo.event)
+        if todo.outcome.replaced:
+            record(todo.outcome.replaced)
     return todo.outcome
 
 
