@@ -4,7 +4,8 @@
 -- Given: the schemas to look at and the relations (both NULL for all), {function: digest of its
 -- file} as jsonb, the table of users ("schema.table" or NULL), and the rules of row history:
 -- [{pattern, qualified, hidden}], where pattern and hidden are regular expressions.
--- Needs a search_path of pg_catalog alone, as our connections have it.
+-- Needs a search_path of pg_catalog alone, as our connections have it. In a new database nothing is
+-- known of how many rows there are: what is joined to much is materialised, or found by an index.
 WITH given (schemas, relations, sources, users, rules) AS (
     VALUES (%s::text[], %s::oid[], %s::jsonb, %s::text, %s::jsonb)
 ),
@@ -19,21 +20,10 @@ existing AS (
        AND NOT EXISTS (SELECT FROM pg_depend e WHERE e.classid = 'pg_class'::regclass
                           AND e.objid = c.oid AND e.deptype = 'e')
 ),
-relation AS (SELECT * FROM existing WHERE kind IN ('r', 'p')),
--- Where a column alone points at another table: whether that is a user's key, and which it is.
-reference AS (
-    SELECT k.conrelid, k.conkey[1] AS attnum, min(n.nspname || '.' || c.relname) AS target,
-           bool_or(n.nspname || '.' || c.relname = given.users
-                   AND EXISTS (SELECT FROM pg_index i WHERE i.indrelid = c.oid AND i.indisprimary
-                                  AND i.indkey::text = k.confkey[1]::text)) AS to_user
-      FROM given, pg_constraint k JOIN pg_class c ON c.oid = k.confrelid
-      JOIN pg_namespace n ON n.oid = c.relnamespace
-     WHERE k.contype = 'f' AND cardinality(k.conkey) = 1
-     GROUP BY 1, 2
-),
+relation AS MATERIALIZED (SELECT * FROM existing WHERE kind IN ('r', 'p')),
 -- Partitions inherit the trigger of the partitioned table and get none of their own.
 columns AS (
-    SELECT r.oid, a.attname::text AS column, k.family,
+    SELECT r.oid, r.schema, r.name, a.attname::text AS column, k.family,
            CASE WHEN k.family = 'by' AND a.atttypmod > 0 THEN (a.atttypmod - 4)::text
                 ELSE '' END AS length,
            a.atttypid = ANY ('{int2,int4,int8,uuid}'::regtype[]) AND f.to_user AS identifies,
@@ -52,14 +42,24 @@ columns AS (
                    ('created_by'::name, 'by', '{text,varchar,bpchar}'::regtype[]),
                    ('updated_by'::name, 'by', '{text,varchar,bpchar}'::regtype[])
            ) AS k (name, family, types) ON k.name = a.attname
-      LEFT JOIN reference f ON f.conrelid = r.oid AND f.attnum = a.attnum
+      -- What the column alone points at: which table, and whether that is a user's key.
+      LEFT JOIN LATERAL (
+          SELECT min(n.nspname || '.' || c.relname) AS target,
+                 bool_or(n.nspname || '.' || c.relname = given.users
+                     AND EXISTS (SELECT FROM pg_index i WHERE i.indrelid = c.oid AND i.indisprimary
+                                    AND i.indkey::text = f.confkey[1]::text)) AS to_user
+            FROM pg_constraint f JOIN pg_class c ON c.oid = f.confrelid
+            JOIN pg_namespace n ON n.oid = c.relnamespace
+           WHERE k.family = 'by' AND f.contype = 'f' AND f.conrelid = r.oid
+             AND f.conkey = ARRAY[a.attnum]
+      ) f ON true
 ),
-named AS (
+named AS MATERIALIZED (
     SELECT *, CASE WHEN family = 'at' THEN 'at' WHEN identifies THEN 'id' ELSE 'by' END AS served_as
       FROM columns
 ),
 served AS (
-    SELECT oid, CASE served_as WHEN 'at' THEN 'skinspire_timestamps'
+    SELECT oid, schema, name, CASE served_as WHEN 'at' THEN 'skinspire_timestamps'
                                WHEN 'id' THEN 'skinspire_actor_ids'
                                ELSE 'skinspire_actors' END AS trigger,
            CASE WHEN count(*) = 1 THEN 'set_' || min("column")
@@ -68,7 +68,7 @@ served AS (
                 WHEN served_as = 'id' THEN 'set_actor_ids' ELSE 'set_actors' END AS function,
            CASE served_as WHEN 'by' THEN array_agg(length ORDER BY "column")
                           ELSE '{}' END AS arguments
-      FROM named WHERE obstacle IS NULL GROUP BY oid, served_as
+      FROM named WHERE obstacle IS NULL GROUP BY oid, schema, name, served_as
 ),
 -- Whom the history writes for: what its function computes, its owner computes, casts of the
 -- table's own types included. So only tables of that owner have one, and those of superusers.
@@ -89,7 +89,7 @@ chosen AS (
            ~ (rule ->> 'pattern')
      ORDER BY r.oid, place
 ),
-recorded AS (
+recorded AS MATERIALIZED (
     SELECT c.*, k.keys, coalesce(c.alien, CASE WHEN k.keys IS NULL THEN 'it has no primary key'
                WHEN k.hidden IS NOT NULL THEN 'its key ' || k.hidden || ' is kept out of it'
                END) AS obstacle
@@ -102,21 +102,21 @@ recorded AS (
              AND a.attrelid = c.oid AND a.attnum = u.attnum
       ) k (keys, hidden) ON true
 ),
-needed (oid, trigger, function, arguments, kind) AS (
+needed (oid, schema, name, trigger, function, arguments, kind) AS (
     -- 23: BEFORE INSERT OR UPDATE FOR EACH ROW; 29: AFTER INSERT OR DELETE OR UPDATE.
-    SELECT oid, trigger, function, arguments, 23 FROM served
+    SELECT oid, schema, name, trigger, function, arguments, 23 FROM served
     UNION ALL
-    SELECT oid, 'skinspire_history', 'record_history',
+    SELECT oid, schema, name, 'skinspire_history', 'record_history',
            ARRAY[keys, hidden] || CASE kind WHEN 'p' THEN ARRAY[schema, name] ELSE '{}' END, 29
       FROM recorded WHERE obstacle IS NULL
 ),
-wanted AS (
+wanted AS MATERIALIZED (
     SELECT needed.*, 'skinspire:' || encode(sha256(convert_to(concat_ws(
                ' ', given.sources ->> function, function, arguments::text), 'UTF8')), 'hex') AS comment
       FROM needed, given
 ),
-found AS (
-    SELECT r.oid, r.partition, t.tgname::text AS trigger, t.tgenabled NOT IN ('D', 'R') AS enabled,
+found AS MATERIALIZED (
+    SELECT r.oid, r.schema, r.name, r.partition, t.tgname::text AS trigger, t.tgenabled NOT IN ('D', 'R') AS enabled,
            n.nspname::text AS function_schema, p.proname::text AS function,
            encode(t.tgargs, 'escape') AS arguments, t.tgtype AS kind,
            t.tgqual IS NULL AND t.tgconstraint = 0 AND t.tgattr::text = '' AS unconditional,
@@ -130,7 +130,8 @@ found AS (
         ON d.classoid = 'pg_trigger'::regclass AND d.objoid = t.oid AND d.objsubid = 0
 ),
 compared AS (
-    SELECT coalesce(w.oid, f.oid) AS oid, coalesce(w.trigger, f.trigger) AS trigger,
+    SELECT coalesce(w.oid, f.oid) AS oid, coalesce(w.schema, f.schema) AS schema,
+           coalesce(w.name, f.name) AS name, coalesce(w.trigger, f.trigger) AS trigger,
            w.function, w.arguments, w.comment, w.kind, f.oid IS NOT NULL AS present, f.enabled,
            f.partition,
            coalesce(f.trigger IN ('skinspire_timestamps', 'skinspire_actors', 'skinspire_actor_ids',
@@ -154,7 +155,7 @@ compared AS (
       FROM wanted w FULL JOIN found f ON f.oid = w.oid AND f.trigger = w.trigger
 ),
 stated AS (
-    SELECT r.schema, r.name, c.*,
+    SELECT c.*,
            CASE WHEN NOT c.present THEN 'missing'
                 WHEN c.wanted AND NOT c.same THEN 'changed'
                 WHEN c.ours AND NOT c.enabled AND (c.wanted OR c.partition) THEN 'disabled'
@@ -165,9 +166,9 @@ stated AS (
                 THEN CASE WHEN c.partition THEN 'unmanaged' ELSE 'legacy' END
                 WHEN c.oid IN (SELECT oid FROM wanted) THEN 'foreign'
                 ELSE 'unmanaged' END AS state,
-           quote_ident(r.schema) || '.' || quote_ident(r.name) AS place,
+           quote_ident(c.schema) || '.' || quote_ident(c.name) AS place,
            quote_ident(c.trigger) AS quoted
-      FROM compared c JOIN relation r USING (oid)
+      FROM compared c
 )
 SELECT schema, name, trigger, state, function, arguments, comment, CASE WHEN ours THEN fact END,
        CASE WHEN state = 'disabled' THEN 'ALTER TABLE ' || place || ' ENABLE TRIGGER ' || quoted
@@ -183,8 +184,8 @@ SELECT schema, name, trigger, state, function, arguments, comment, CASE WHEN our
                 || quote_literal(comment) END AS command
   FROM stated
 UNION ALL
-SELECT r.schema, r.name, k.column || ' is ' || k.obstacle, 'skipped', NULL, NULL, NULL, NULL, NULL
-  FROM named k JOIN relation r USING (oid) WHERE k.obstacle IS NOT NULL
+SELECT schema, name, "column" || ' is ' || obstacle, 'skipped', NULL, NULL, NULL, NULL, NULL
+  FROM named WHERE obstacle IS NOT NULL
 UNION ALL
 SELECT schema, name, 'has no row history: ' || obstacle, 'skipped', NULL, NULL, NULL, NULL, NULL
   FROM recorded WHERE obstacle IS NOT NULL
