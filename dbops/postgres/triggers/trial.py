@@ -21,6 +21,7 @@ from dbops.exceptions import StatementError
 from dbops.postgres.catalog import quoted_name
 from dbops.postgres.connection import Connection, execute, fetch_all, fetch_row, fetch_value
 from dbops.postgres.process import Poll
+from dbops.postgres.triggers.planning import require_schemas
 from dbops.postgres.triggers.survey import Trigger, file, survey
 from dbops.postgres.triggers.wishes import Wishes
 
@@ -85,7 +86,12 @@ def fire_all(
     poll: Poll,
     step: Step,
 ) -> list[Trial]:
-    """Fire every trigger of ours that is attached. Nothing of it stays."""
+    """Fire every trigger of ours that is attached. Nothing of it stays.
+
+    Raises:
+        PreflightError: a schema does not exist.
+    """
+    require_schemas(connection, schemas)
     attached = [
         it for it in survey(connection, schemas, wishes) if it.function and it.state != "missing"
     ]
