@@ -156,11 +156,7 @@ def _migrations(connection: Connection, request: CheckRequest) -> Check:
 
 def _triggers(connection: Connection, request: CheckRequest) -> Check:
     found = triggers.status(connection, request.triggers)
-    states = {
-        name: len(getattr(found, name))
-        for name in ("installed", "outdated", "disabled", "missing", "foreign")
-    }
-    told = ", ".join(f"{number} {name}" for name, number in states.items() if number)
+    told = ", ".join(f"{number} {name}" for name, number in found.counts.items() if number)
     hint = f"python manage.py apply_triggers --env {request.environment}" if found.drift else ""
     return Check("triggers", not found.drift, told or "none", hint)
 
