@@ -20,7 +20,8 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 from dbops import conf
 from dbops.detached import Detached, get_detached_copy, get_entity_dict
-from dbops.exceptions import StampError, UsageError
+from dbops.exceptions import UsageError
+from dbops.operations.guards import require_own_stamp
 from dbops.postgres.connection import Connection, execute, first_line, our_settings
 from dbops.postgres.connection import session as direct_session
 from dbops.postgres.stamp import read_stamp
@@ -245,15 +246,7 @@ def _require_stamp(environment: str, connection: BaseDatabaseWrapper) -> None:
             return
         cursor.execute(_STAMP)
         row = cursor.fetchone()
-    _compare_stamp(environment, row[0] if row else None)
-
-
-def _compare_stamp(environment: str, stamp: str | None) -> None:
-    if stamp not in (None, environment):
-        raise StampError(
-            f"The settings call it {environment}, but the database is stamped {stamp}.",
-            hint="Are two URLs swapped? Look at DEV_, TEST_ and PROD_DATABASE_URL.",
-        )
+    require_own_stamp(row[0] if row else None, environment, "it")
 
 
 def _keep_transaction(
@@ -302,7 +295,7 @@ def get_db_connection(env: str | None = None, *, autocommit: bool = False) -> It
     environment = conf.resolve_environment(env)
     params = conf.database_params(environment)
     with direct_session(params, application="skinspire background") as connection:
-        _compare_stamp(environment, read_stamp(connection))
+        require_own_stamp(read_stamp(connection), environment, "it")
         ours = our_settings(connection.server_version)
         execute(connection, ";".join(f"RESET {name}" for name in ours))
         connection.autocommit = autocommit

@@ -1,11 +1,10 @@
-"""Which environment is active and why, how it is changed, and what every setting says.
+"""Which environment is active and why, how each stands, and what every setting says.
 
 Nothing here is secret: URLs are masked, and of other secrets is only told whether they are set.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,19 +12,14 @@ from typing import Any
 from django.conf import settings
 from django.core.checks import Tags, run_checks
 
-from dbops import conf, journal, policy
+from dbops import conf, policy
 from dbops.exceptions import (
     ConfigurationError,
-    ConfirmationError,
-    OtherEnvironmentError,
-    PolicyError,
-    StampError,
 )
 from dbops.operations.inspection import EnvironmentFacts, InspectRequest, inspect_environments
 from skinspire.databases import EMBEDDED
 from skinspire.environment import (
     ENVIRONMENTS,
-    NewFile,
     UnknownEnvironment,
     normalize_environment,
     sources,
@@ -33,8 +27,6 @@ from skinspire.environment import (
 from skinspire.known import KNOWN, Variable
 from skinspire.masked import HIDDEN, mask_url
 from skinspire.variables import env
-
-RESTART = "Consoles and workers that run now stay where they are until they are restarted."
 
 
 @dataclass(frozen=True)
@@ -101,25 +93,13 @@ class Report:
     """(check id, sentence, hint)."""
 
 
-@dataclass(frozen=True)
-class Switched:
-    """What a switch came to."""
-
-    environment: str
-    source: str
-    url: str
-    previous: str
-    changed: bool
-    notes: tuple[str, ...]
-
-
 def report(environment: str = "") -> Report:
     """Everything ``switch_env --status``, ``show_db_config`` and the console show.
 
     Args:
         environment: leave the databases of the others out.
     """
-    found = _sources()
+    found = naming_sources()
     names = (environment,) if environment else ENVIRONMENTS
     hidden = {
         it.name
@@ -131,7 +111,7 @@ def report(environment: str = "") -> Report:
         source=settings.ENVIRONMENT.source,
         url=shown_url(conf.active_environment()),
         sources=found,
-        next=_next(found),
+        next=next_environment(found),
         dotenv=str(env.file or ""),
         environments=environment_states(names),
         settings=tuple(_setting(each) for each in KNOWN if each.name not in hidden),
@@ -141,7 +121,7 @@ def report(environment: str = "") -> Report:
     )
 
 
-def _sources() -> tuple[Source, ...]:
+def naming_sources() -> tuple[Source, ...]:
     """As they stand at this moment: the file may say something else than when we started."""
     try:
         found = sources(Path(settings.SKINSPIRE_HOME), env.ENVIRON)
@@ -156,7 +136,8 @@ def _sources() -> tuple[Source, ...]:
     )  # fmt: skip
 
 
-def _next(found: tuple[Source, ...]) -> str:
+def next_environment(found: tuple[Source, ...]) -> str:
+    """What a process started now would run in; "" where what decides is no environment."""
     says = next((it.says for it in found if it.decides), "dev")
     try:
         return normalize_environment(says)
@@ -225,120 +206,6 @@ def _text(value: Any) -> str:
     if isinstance(value, dict):
         return ",".join(f"{word}={number}" for word, number in value.items())
     return ", ".join(value) if isinstance(value, (list, tuple)) else str(value)
-
-
-def switch_environment(name: str, *, actor: str, confirm: str = "") -> Switched:
-    """Make ``name`` the environment of the processes that start from now on.
-
-    Args:
-        name: dev, test or prod.
-        confirm: what the user typed for a protected one.
-
-    Raises:
-        ConfirmationError: it is protected and its name was not typed. OtherEnvironmentError: a
-            variable decides before the file. StampError: its database is another environment's.
-        ConfigurationError: the settings cannot be understood.
-    """
-    found = _sources()
-    before = _next(found) or "unknown"
-    if before == name and _file_says(name):
-        return _switched(name, before, changed=False, notes=())
-    try:
-        notes = (*_check_switch(name, before, found, confirm), RESTART)
-    except PolicyError as error:
-        journal.record("refused", actor=actor, kind="switch", target=name, reason=str(error))
-        raise
-    with NewFile(Path(settings.SKINSPIRE_HOME), name) as file:
-        journal.record("environment switched", actor=actor, **{"from": before, "to": name})
-        file.put_in_place()
-    return _switched(name, before, changed=True, notes=notes)
-
-
-def _file_says(name: str) -> bool:
-    """Whether the file names it already."""
-    says = next((it.says for it in _sources() if it.origin == "switch_env"), "")
-    try:
-        return normalize_environment(says) == name
-    except UnknownEnvironment:
-        return False
-
-
-def _switched(name: str, before: str, *, changed: bool, notes: tuple[str, ...]) -> Switched:
-    source = next((it.name for it in _sources() if it.decides), "")
-    return Switched(name, source, shown_url(name), before, changed, notes)
-
-
-def _check_switch(name: str, before: str, found: tuple[Source, ...], confirm: str) -> Iterator[str]:
-    """Refuse what must not be; what else is worth knowing is yielded."""
-    error = settings.CONFIGURATION_ERROR
-    if error and error[0] != "dbops.E001":
-        raise ConfigurationError(error[1], hint="python manage.py check")
-    first = found[0] if found else None
-    if first and first.says and before != name:
-        raise OtherEnvironmentError(
-            f"{first.name} is set ({first.origin}) and decides before switch_env: a switch to "
-            f"{name} would have no effect.",
-            hint=f"Remove it first (unset {first.name}), or set it to {name} itself.",
-        )
-    if policy.is_protected(name) and before != name and confirm != name:
-        raise ConfirmationError(
-            f"{name} is protected: switching to it needs its name typed.",
-            hint=f"If you mean it: --confirm {name}",
-        )
-    yield from _check_database(name)
-    if first and first.says:
-        yield f"{first.name} is set ({first.origin}) and names {name} as well."
-
-
-def _check_database(name: str) -> Iterator[str]:
-    (state,) = environment_states((name,))
-    if state.misstamped:
-        raise StampError(
-            f"The settings call {state.url} {name}, but the database is stamped {state.stamp}.",
-            hint="Are two URLs swapped? Look at DEV_, TEST_ and PROD_DATABASE_URL.",
-        )
-    if not state.reachable:
-        # Nothing is written by a switch, and whoever starts a server may want to be there first.
-        yield f"The database of {name} cannot be reached now: {state.problem}"
-    elif state.stamp is None:
-        yield f"The database of {name} bears no stamp yet: python manage.py init_db --env {name}"
-
-
-def require_environment(name: str) -> EnvironmentState:
-    """The active environment, where it is ``name`` by the settings and by its database.
-
-    Raises:
-        OtherEnvironmentError: it is not; the sentence has every difference.
-    """
-    if settings.CONFIGURATION_ERROR:
-        raise ConfigurationError(settings.CONFIGURATION_ERROR[1], hint="python manage.py check")
-    active = conf.active_environment()
-    (state,) = environment_states((active,))
-    differences = list(_differences(name, state))
-    if differences:
-        raise OtherEnvironmentError(
-            f"Expected {name}, but {'; '.join(differences)}.",
-            hint="See why: python manage.py switch_env --status",
-            result=running_json(state) | {"expected": name, "differences": differences},
-        )
-    return state
-
-
-def _differences(name: str, state: EnvironmentState) -> Iterator[str]:
-    if state.name != name:
-        yield f"the environment is {state.name} (by {settings.ENVIRONMENT.source})"
-    if not state.reachable:
-        yield f"the database of {state.name} cannot be reached: {state.problem.rstrip('.')}"
-    elif state.stamp is None:
-        yield f"the database {state.url} bears no stamp"
-    elif state.stamp != name:
-        yield f"the database {state.url} is stamped {state.stamp}"
-
-
-def running_json(state: EnvironmentState) -> dict[str, Any]:
-    """The environment this process runs in."""
-    source = settings.ENVIRONMENT.source
-    return {"environment": state.name, "source": source, "url": state.url, "stamp": state.stamp}
 
 
 def as_json(found: Report) -> dict[str, Any]:

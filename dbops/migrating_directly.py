@@ -11,7 +11,7 @@ from django.db import DEFAULT_DB_ALIAS, connections
 from dbops import conf
 from dbops.kinds.kind import Wanted
 from dbops.kinds.migrations import PATIENCE
-from dbops.migration_journal import noting
+from dbops.migrating.journal import noting
 from dbops.operations.context import OperationContext
 from dbops.operations.maintenance import prepare_migration
 from dbops.postgres.locks import is_held_here

@@ -16,18 +16,19 @@ from tests import servers
 from tests.conftest import skip_or_fail
 from tests.servers import Server
 
-PROGRAM = "/usr/sbin/pgbouncer"
-
 
 @contextmanager
-def pgbouncer(server: Server, databases: str = "*", mode: str = "transaction") -> Iterator[int]:
+def pgbouncer(server: Server, databases: str = "*", size: int = 2) -> Iterator[int]:
     """The port it listens on; the server's own role and password open it.
 
     Args:
         databases: a name it knows, or all of them.
+        size: how many connections to the server each database has.
     """
-    if not os.path.exists(PROGRAM):
+    program = shutil.which("pgbouncer", path=f"{os.environ['PATH']}:/usr/sbin")
+    if program is None:
         skip_or_fail("pgbouncer is not installed")
+    assert program is not None
     params = server.params
     home = servers.test_root() / f"bouncer-{secrets.token_hex(3)}"
     home.mkdir(mode=0o755)
@@ -44,8 +45,8 @@ listen_port = {port}
 unix_socket_dir =
 auth_type = scram-sha-256
 auth_file = {home}/users
-pool_mode = {mode}
-default_pool_size = 2
+pool_mode = transaction
+default_pool_size = {size}
 """
     )
     for path in home.iterdir():
@@ -53,7 +54,7 @@ default_pool_size = 2
     # It refuses to run as root.
     account = server.embedded.account
     user = ["-u", pwd.getpwuid(account.uid).pw_name] if account else []
-    process = subprocess.Popen([PROGRAM, "-q", *user, str(home / "ini")], stderr=subprocess.PIPE)
+    process = subprocess.Popen([program, "-q", *user, str(home / "ini")], stderr=subprocess.PIPE)
     try:
         _await(process, port)
         yield port

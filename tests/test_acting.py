@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -18,7 +19,7 @@ from dbops.postgres.params import ConnectionParams
 from dbops.postgres.process import do_not_poll
 from skinspire.acting import NOBODY, Actor, acting, acting_as, become, can_write
 from tests.installation import Installation
-from tests.pool import PgBouncer
+from tests.pgbouncer import pgbouncer
 from tests.servers import Server
 
 NORA, OMAR = Actor("nora", "7"), Actor("omar", "8")
@@ -267,19 +268,20 @@ def test_a_connection_that_was_lost_is_told_again(db: DatabaseWrapper) -> None:
 
 
 @pytest.fixture
-def pool(notes: ConnectionParams, tmp_path_factory: pytest.TempPathFactory) -> Iterator[PgBouncer]:
-    with PgBouncer.running(notes) as running:
-        yield running
+def pool(server18: Server, notes: ConnectionParams) -> Iterator[ConnectionParams]:
+    """The same database by a pooler, which has one connection to the server."""
+    with pgbouncer(server18, size=1) as port:
+        yield replace(notes, port=port)
 
 
 def test_two_users_over_one_server_connection_never_get_each_others_name(
-    pool: PgBouncer, notes: ConnectionParams, django_db_blocker: Any
+    pool: ConnectionParams, notes: ConnectionParams, django_db_blocker: Any
 ) -> None:
     """Interleaved statement by statement; the pool has one connection to the server."""
     with (
         django_db_blocker.unblock(),
-        django_connection(pool.params, "one") as one,
-        django_connection(pool.params, "two") as two,
+        django_connection(pool, "one") as one,
+        django_connection(pool, "two") as two,
     ):
         for _ in range(5):
             with acting_as(NORA):
@@ -302,14 +304,14 @@ def test_two_users_over_one_server_connection_never_get_each_others_name(
 
 
 def test_users_at_the_same_time_never_get_each_others_name(
-    pool: PgBouncer, notes: ConnectionParams, django_db_blocker: Any
+    pool: ConnectionParams, notes: ConnectionParams, django_db_blocker: Any
 ) -> None:
     """Four threads, one connection to the server: each waits its turn between transactions."""
     failures: list[BaseException] = []
 
     def work(name: str) -> None:
         try:
-            with acting_as(Actor(name)), django_connection(pool.params, name) as mine:
+            with acting_as(Actor(name)), django_connection(pool, name) as mine:
                 for _ in range(20):
                     with transaction.atomic(using=name):
                         run(mine, "INSERT INTO note (what) VALUES (%s)", [name])

@@ -44,9 +44,9 @@ from dbops.postgres.connection import (
     transaction,
 )
 from dbops.postgres.params import ConnectionParams
-from dbops.postgres.process import do_not_poll
 from dbops.postgres.stamp import read_stamp, write_stamp
 from dbops.postgres.triggers import survey
+from tests.triggering import catalogue, install
 
 ALL_COLUMNS = """id integer, note text, created_at timestamptz, updated_at timestamptz,
                  created_by varchar(15), updated_by text"""
@@ -83,25 +83,8 @@ def other_role(superuser: ConnectionParams) -> Iterator[str]:
         execute(connection, f"DROP ROLE {name}")
 
 
-def install(connection: Connection, **options: Any) -> triggers.Installation:
-    return triggers.install(connection, poll=do_not_poll, **options)
-
-
 def make(connection: Connection, name: str = "public.t", columns: str = ALL_COLUMNS) -> None:
     execute(connection, f"CREATE TABLE {name} ({columns})")
-
-
-def catalogue(connection: Connection) -> list[tuple[Any, ...]]:
-    """Every row an installation could have written, as the server identifies its versions."""
-    return fetch_all(
-        connection,
-        """SELECT 'trigger', oid::text, xmin::text FROM pg_trigger
-           UNION ALL SELECT 'function', oid::text, xmin::text FROM pg_proc
-           UNION ALL SELECT 'schema', oid::text, xmin::text FROM pg_namespace
-           UNION ALL SELECT 'table', oid::text, xmin::text FROM pg_class
-           UNION ALL SELECT 'comment', objoid::text, xmin::text FROM pg_description
-           ORDER BY 1, 2, 3""",
-    )
 
 
 def trigger_tables(connection: Connection) -> set[str]:

@@ -14,7 +14,7 @@ from django.db import connections
 
 from dbops.exceptions import StatementError
 from dbops.kinds.upkeep import migration_gap
-from dbops.migrating import _connected
+from dbops.migrating.migrator import _connected
 from dbops.operations import checkup
 from dbops.operations.checkup import CheckRequest, LastBackup, MigrationGap, check_db
 from dbops.operations.context import OperationContext

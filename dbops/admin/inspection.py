@@ -20,8 +20,7 @@ from dbops.operations.anatomy import Anatomy, Overview, TableDetail, Wish, inspe
 from dbops.operations.context import OperationContext
 from dbops.postgres.anatomy import ColumnRow, TableRow, TriggerRow
 from dbops.postgres.connection import first_line
-from dbops.postgres.names import visible
-from dbops.postgres.structure import qualified
+from dbops.postgres.names import qualified, visible
 from skinspire.environment import ENVIRONMENTS
 
 SHOWN = 200

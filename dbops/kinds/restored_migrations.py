@@ -7,9 +7,9 @@ from contextlib import suppress
 
 from dbops import conf
 from dbops.backups.earlier import is_earlier_backup
-from dbops.code_migrations import pending_migrations, unknown_migrations
 from dbops.exceptions import ConnectionFailedError, UnknownMigrationsError
-from dbops.migrating import DjangoMigrator
+from dbops.migrating.known import pending_migrations, unknown_migrations
+from dbops.migrating.migrator import DjangoMigrator
 from dbops.models import Operation
 from dbops.operations.context import OperationContext
 from dbops.operations.migration_run import apply_pending

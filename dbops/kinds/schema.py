@@ -7,8 +7,8 @@ from dataclasses import asdict
 
 from dbops import conf
 from dbops.kinds.kind import KindOfOperation, Result
-from dbops.migrating import DjangoMigrator
-from dbops.migration_journal import noting
+from dbops.migrating.journal import noting
+from dbops.migrating.migrator import DjangoMigrator
 from dbops.models import Operation
 from dbops.operations.context import OperationContext
 from dbops.operations.maintenance import InitRequest, init_db

@@ -10,11 +10,11 @@ from django.db import DEFAULT_DB_ALIAS, connections
 
 from dbops import conf
 from dbops.catalogue import found_damaged, last_backup, told_of
-from dbops.code_migrations import missing_migrations, unknown_migrations
 from dbops.kinds.backups import back_up_first
 from dbops.kinds.kind import KindOfOperation, Result, Wanted
-from dbops.migrating import DjangoMigrator
-from dbops.migration_journal import noting
+from dbops.migrating.journal import noting
+from dbops.migrating.known import missing_migrations, unknown_migrations
+from dbops.migrating.migrator import DjangoMigrator
 from dbops.models import Operation
 from dbops.operations.checkup import CheckRequest, LastBackup, MigrationGap
 from dbops.operations.context import OperationContext

@@ -12,8 +12,7 @@ import humanize
 from dbops.management.console import Console, size
 from dbops.operations.anatomy import Anatomy, Overview, TableDetail
 from dbops.postgres.anatomy import FunctionRow, TableRow, TriggerRow
-from dbops.postgres.names import visible
-from dbops.postgres.structure import qualified
+from dbops.postgres.names import qualified, visible
 
 
 def show_anatomy(console: Console, found: Anatomy, backup: str) -> None:

@@ -9,6 +9,7 @@ from functools import lru_cache
 from dbops.masking.rules import DEFAULT_DAYS, Rule
 from dbops.masking.survey import Table
 from dbops.masking.vocabulary import BLOCK, vocabulary
+from dbops.postgres.names import quoted_name
 
 KEY_SETTING = "skinspire.mask_key"
 KEY_BYTES = 32
@@ -40,7 +41,7 @@ class Subject:
 
 def quoted(*names: str) -> str:
     """A possibly qualified SQL identifier."""
-    return ".".join('"' + name.replace('"', '""') + '"' for name in names)
+    return ".".join(map(quoted_name, names))
 
 
 def literal(text: str) -> str:

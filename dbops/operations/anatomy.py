@@ -33,8 +33,9 @@ from dbops.postgres.connection import (
     execute,
     session,
 )
+from dbops.postgres.names import qualified
 from dbops.postgres.stamp import read_stamp
-from dbops.postgres.structure import Definition, Identity, qualified, read_structure
+from dbops.postgres.structure import Definition, Identity, read_structure
 
 _LARGEST = 10
 _PATIENCE = {"lock_timeout": "5s", "statement_timeout": "120s"}
@@ -187,7 +188,6 @@ def _look(
 
 def _overview(connection: Connection, request: InspectRequest) -> Overview:
     largest = sorted(anatomy.tables(connection), key=lambda it: (-it.total, it.schema, it.name))
-    states = triggers.status(connection, request.triggers)
     return Overview(
         server=server_label(request.database),
         database=anatomy.database(connection),
@@ -196,10 +196,7 @@ def _overview(connection: Connection, request: InspectRequest) -> Overview:
         schemas=anatomy.schemas(connection),
         largest=[it for it in largest if it.total][:_LARGEST],
         migrations=len(catalog.applied_migrations(connection)),
-        triggers={
-            name: len(getattr(states, name))
-            for name in ("installed", "outdated", "disabled", "missing", "foreign")
-        },
+        triggers=triggers.status(connection, request.triggers).counts,
     )
 
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from dbops.exceptions import DbopsError
 from dbops.operations.context import OperationContext
-from dbops.operations.guards import inspect_endpoint, mebibytes, require_existing
+from dbops.operations.guards import SWAPPED_URLS, inspect_endpoint, mebibytes, require_existing
 from dbops.operations.inspection import server_label
 from dbops.postgres import anatomy, catalog, triggers
 from dbops.postgres.anatomy import DatabaseRow
@@ -137,8 +137,7 @@ def _stamp(connection: Connection, request: CheckRequest) -> Check:
     if stamp == request.environment:
         return Check("stamp", True, stamp)
     if stamp is not None:
-        hint = "Are two URLs swapped? Look at DEV_, TEST_ and PROD_DATABASE_URL."
-        return Check("stamp", False, f"{stamp}, not {request.environment}", hint)
+        return Check("stamp", False, f"{stamp}, not {request.environment}", SWAPPED_URLS)
     if catalog.is_empty(connection):
         return Check("stamp", True, "none yet, and empty")
     hint = f"python manage.py init_db --env {request.environment} --adopt"
@@ -157,11 +156,7 @@ def _migrations(connection: Connection, request: CheckRequest) -> Check:
 
 def _triggers(connection: Connection, request: CheckRequest) -> Check:
     found = triggers.status(connection, request.triggers)
-    states = {
-        name: len(getattr(found, name))
-        for name in ("installed", "outdated", "disabled", "missing", "foreign")
-    }
-    told = ", ".join(f"{number} {name}" for name, number in states.items() if number)
+    told = ", ".join(f"{number} {name}" for name, number in found.counts.items() if number)
     hint = f"python manage.py apply_triggers --env {request.environment}" if found.drift else ""
     return Check("triggers", not found.drift, told or "none", hint)
 

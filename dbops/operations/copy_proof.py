@@ -7,7 +7,6 @@ from threading import Lock
 
 from dbops.exceptions import ProofError
 from dbops.operations.context import OperationContext
-from dbops.postgres.catalog import quoted, quoted_name
 from dbops.postgres.connection import (
     WRITTEN,
     Connection,
@@ -15,6 +14,7 @@ from dbops.postgres.connection import (
     fetch_all_polled,
     session,
 )
+from dbops.postgres.names import quoted, quoted_name
 from dbops.postgres.params import ConnectionParams
 from dbops.postgres.process import Poll
 from dbops.postgres.pump import READING

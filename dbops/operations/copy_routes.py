@@ -9,8 +9,9 @@ from dbops.exceptions import MaskingError, PreflightError
 from dbops.masking.plan import MaskPlan
 from dbops.operations.context import OperationContext
 from dbops.operations.copy_plan import FOLLOWS_THE_SCHEMA, CopyRequest
-from dbops.postgres.catalog import matches, quoted, quoted_name
+from dbops.postgres.catalog import matches
 from dbops.postgres.connection import Connection, fetch_value
+from dbops.postgres.names import quoted, quoted_name
 from dbops.postgres.shapes import Shape, TableFacts, named
 from dbops.postgres.stream import Origin, Parcel
 

@@ -8,7 +8,8 @@ from dbops.operations.context import OperationContext
 from dbops.operations.inspection import InspectRequest, plan_in_place
 from dbops.postgres import catalog, triggers
 from dbops.postgres.connection import Connection, execute, session
-from dbops.postgres.structure import Definition, Identity, qualified, read_structure
+from dbops.postgres.names import qualified
+from dbops.postgres.structure import Definition, Identity, read_structure
 
 _DEFAULT = " (default)"
 """Behind the version of an extension that is the one its server installs."""

@@ -29,6 +29,9 @@ from dbops.postgres.databases import (
 from dbops.postgres.params import ConnectionParams
 from dbops.postgres.stamp import read_stamp
 
+SWAPPED_URLS = "Are two URLs swapped? Look at DEV_, TEST_ and PROD_DATABASE_URL."
+"""Why a stamp may be another environment's."""
+
 
 @dataclass(frozen=True)
 class Endpoint:
@@ -74,17 +77,25 @@ def check_stamp(endpoint: Endpoint, *, writing: bool) -> None:
     with session(endpoint.params) as connection:
         stamp = read_stamp(connection)
         unknown = stamp is None and not catalog.is_empty(connection)
-    if stamp is not None and stamp != endpoint.environment:
-        raise StampError(
-            f"The settings call {endpoint.params.label} {endpoint.environment}, but the database "
-            f"is stamped {stamp}.",
-            hint="Are two URLs swapped? Look at DEV_, TEST_ and PROD_DATABASE_URL.",
-        )
+    require_own_stamp(stamp, endpoint.environment, endpoint.params.label)
     if unknown and writing:
         raise StampError(
             f"{endpoint.params.label} holds tables but was never taken in as "
             f"{endpoint.environment}.",
             hint=f"If it is: python manage.py init_db --env {endpoint.environment} --adopt",
+        )
+
+
+def require_own_stamp(stamp: str | None, environment: str, place: str) -> None:
+    """Raise StampError where a database says it is another environment's; one without says nothing.
+
+    Args:
+        place: what the sentence calls the database.
+    """
+    if stamp not in (None, environment):
+        raise StampError(
+            f"The settings call {place} {environment}, but the database is stamped {stamp}.",
+            hint=SWAPPED_URLS,
         )
 
 

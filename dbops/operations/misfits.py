@@ -18,7 +18,6 @@ from dbops.operations.context import OperationContext
 from dbops.operations.copy_plan import CopyRequest
 from dbops.operations.copy_routes import Ends, Route
 from dbops.postgres import constraints
-from dbops.postgres.catalog import quoted, quoted_name
 from dbops.postgres.connection import (
     WRITTEN,
     Connection,
@@ -29,6 +28,7 @@ from dbops.postgres.connection import (
     fetch_row,
     session,
 )
+from dbops.postgres.names import quoted, quoted_name
 from dbops.postgres.params import ConnectionParams
 from dbops.postgres.pump import READING, copy_rows
 from dbops.postgres.snapshot import look_through

@@ -15,6 +15,11 @@ from dbops.postgres.stamp import read_stamp, write_stamp
 from dbops.postgres.triggers import Replaced, Wishes
 from dbops.postgres.triggers.trial import fire_all
 
+# What is found and done there is told as it is.
+ApplyTriggersResult = triggers.Installation
+RemoveTriggersResult = triggers.Removal
+VerifyTriggersResult = triggers.TriggerStatus
+
 
 @dataclass(frozen=True)
 class ApplyTriggersRequest:
@@ -35,21 +40,6 @@ class ApplyTriggersRequest:
 
 
 @dataclass(frozen=True)
-class ApplyTriggersResult:
-    """What is in place now; after a dry run, what would be."""
-
-    functions: int
-    triggers: int
-    tables: int
-    skipped: tuple[str, ...]
-    """What cannot be served, and why: "schema.table: column is type"."""
-    statements: tuple[str, ...]
-    """Of a dry run: what would be executed; none where all is in place already."""
-    replaced: Replaced | None = None
-    """What gave way, with all that an undo needs; None where that was not asked for."""
-
-
-@dataclass(frozen=True)
 class RemoveTriggersRequest:
     """Where to take all of ours off."""
 
@@ -60,42 +50,12 @@ class RemoveTriggersRequest:
 
 
 @dataclass(frozen=True)
-class RemoveTriggersResult:
-    """What was taken off; after a dry run, what would be."""
-
-    functions: int
-    triggers: int
-    tables: int
-    kept: tuple[str, ...]
-    """What stays, and why."""
-    statements: tuple[str, ...]
-    """Of a dry run."""
-
-
-@dataclass(frozen=True)
 class VerifyTriggersRequest:
     """Where to look."""
 
     database: ConnectionParams
     environment: str
     wishes: Wishes = field(default_factory=Wishes)
-
-
-@dataclass(frozen=True)
-class VerifyTriggersResult:
-    """Triggers by state, each as "schema.table: trigger"."""
-
-    installed: tuple[str, ...]
-    outdated: tuple[str, ...]
-    disabled: tuple[str, ...]
-    missing: tuple[str, ...]
-    legacy: tuple[str, ...]
-    foreign: tuple[str, ...]
-
-    @property
-    def drift(self) -> bool:
-        """True where :func:`apply_triggers` would change anything; others' are no drift."""
-        return bool(self.outdated or self.disabled or self.missing)
 
 
 @dataclass(frozen=True)
@@ -174,10 +134,7 @@ def apply_triggers(request: ApplyTriggersRequest, context: OperationContext) -> 
                 write_stamp(connection, request.environment)
     for skipped in found.skipped:
         context.log(f"skipped {skipped}")
-    statements = found.statements if request.dry_run else ()
-    return ApplyTriggersResult(
-        found.functions, found.triggers, found.tables, found.skipped, statements, found.replaced
-    )
+    return found if request.dry_run else replace(found, statements=())
 
 
 def _scope(request: ApplyTriggersRequest) -> dict[str, Any]:
@@ -211,10 +168,7 @@ def remove_triggers(
         )
     for kept in found.kept:
         context.log(f"kept: {kept}")
-    statements = found.statements if request.dry_run else ()
-    return RemoveTriggersResult(
-        found.functions, found.triggers, found.tables, found.kept, statements
-    )
+    return found if request.dry_run else replace(found, statements=())
 
 
 def put_triggers_back(
@@ -250,10 +204,7 @@ def verify_triggers(
     with session(
         request.database, application=context.application, actor=context.actor
     ) as connection:
-        found = triggers.status(connection, request.wishes)
-    return VerifyTriggersResult(
-        found.installed, found.outdated, found.disabled, found.missing, found.legacy, found.foreign
-    )
+        return triggers.status(connection, request.wishes)
 
 
 def try_triggers(request: TryTriggersRequest, context: OperationContext) -> TryTriggersResult:

@@ -17,8 +17,8 @@ from dbops.operations.context import OperationContext
 from dbops.operations.inspection import InspectRequest, plan_in_place
 from dbops.postgres import upkeep
 from dbops.postgres.connection import Connection, apply_settings, fetch_all_polled, session
+from dbops.postgres.names import qualified
 from dbops.postgres.process import Poll, do_not_poll
-from dbops.postgres.structure import qualified
 from dbops.postgres.upkeep import IndexDue, TableDue, held_by_others, leftovers, named
 
 BLOATED = 0.5

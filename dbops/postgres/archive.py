@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dbops.exceptions import BackupInvalidError, ToolError, VersionMismatchError
+from dbops.postgres.names import quoted_name
 from dbops.postgres.params import ConnectionParams
 from dbops.postgres.process import Child, Poll, memory_file
 from dbops.postgres.tools import tool_major
@@ -181,4 +182,4 @@ def _list(pg_restore: Path, path: str, descriptors: tuple[int, ...], head: bytes
 
 def pattern(*parts: str) -> str:
     """A name as the patterns of pg_dump's options take it literally."""
-    return ".".join('"' + part.replace('"', '""') + '"' for part in parts)
+    return ".".join(map(quoted_name, parts))

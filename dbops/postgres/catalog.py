@@ -18,6 +18,7 @@ from dbops.postgres.connection import (
     fetch_all_polled,
     fetch_value,
 )
+from dbops.postgres.names import quoted_name
 from dbops.postgres.process import Poll
 
 USER_SCHEMA = "n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', 'skinspire')"
@@ -34,16 +35,6 @@ def batched(items: Sequence[_Item]) -> Iterator[Sequence[_Item]]:
     """Portions for statements that name many objects."""
     for start in range(0, len(items), _BATCH):
         yield items[start : start + _BATCH]
-
-
-def quoted(table: str) -> str:
-    """A "schema.table" as SQL."""
-    return ".".join(quoted_name(part) for part in table.split(".", 1))
-
-
-def quoted_name(name: str) -> str:
-    """A name as SQL."""
-    return '"' + name.replace('"', '""') + '"'
 
 
 def matches(table: str, patterns: Iterable[str]) -> bool:

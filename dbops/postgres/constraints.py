@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from dbops.postgres.catalog import USER_SCHEMA, quoted
+from dbops.postgres.catalog import USER_SCHEMA
 from dbops.postgres.connection import Connection, fetch_all, fetch_all_polled
+from dbops.postgres.names import quoted
 from dbops.postgres.process import Poll
 
 

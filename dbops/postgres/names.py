@@ -1,14 +1,30 @@
-"""Names as somebody typed them, and names as they are shown."""
+"""Names as SQL has them, as somebody typed them, and as they are shown."""
 
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Sequence
-
-from dbops.postgres.structure import qualified
 
 _SHOWN = 80
 """Characters of a name that is none; the longest that is one has 63 bytes."""
+
+_SIMPLE = re.compile(r"[a-z_][a-z0-9_]*\Z")
+
+
+def quoted_name(name: str) -> str:
+    """A name as SQL."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def quoted(table: str) -> str:
+    """A "schema.table" as SQL."""
+    return ".".join(quoted_name(part) for part in table.split(".", 1))
+
+
+def qualified(*names: str) -> str:
+    """The names joined by dots, quoted where they need it, whatever the server's version."""
+    return ".".join(it if _SIMPLE.match(it) else quoted_name(it) for it in names)
 
 
 def visible(text: str) -> str:

@@ -19,7 +19,6 @@ import psycopg2
 from psycopg2 import sql
 
 from dbops.exceptions import StatementError, ToolError
-from dbops.postgres.catalog import quoted, quoted_name
 from dbops.postgres.connection import (
     WRITTEN,
     Connection,
@@ -28,6 +27,7 @@ from dbops.postgres.connection import (
     execute,
     transaction,
 )
+from dbops.postgres.names import quoted, quoted_name
 from dbops.postgres.params import ConnectionParams
 from dbops.postgres.process import Poll
 from dbops.postgres.pump import QUOTING, READING, End, copy_rows, pipe_rows

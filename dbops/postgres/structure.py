@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any, NamedTuple
 
 from dbops.postgres.connection import WRITTEN, Connection, apply_settings, fetch_all_polled
 from dbops.postgres.deparse import one_form
+from dbops.postgres.names import qualified
 from dbops.postgres.process import Poll
 
 _FILES = Path(__file__).parents[1] / "sql" / "structure"
@@ -23,7 +23,6 @@ _MEMBERS = """SELECT DISTINCT classid, objid FROM pg_depend WHERE deptype = 'e'
     OR deptype = 'i' AND classid IN ('pg_proc'::regclass, 'pg_cast'::regclass)"""
 # Compiling these queries takes longer than running them.
 _READING = {"quote_all_identifiers": "off", "jit": "off"}
-_SIMPLE = re.compile(r"[a-z_][a-z0-9_]*\Z")
 
 
 class Identity(NamedTuple):
@@ -69,15 +68,6 @@ def read_structure(connection: Connection, poll: Poll) -> dict[Identity, Definit
     for name, value in fetch_all_polled(connection, _file("settings"), poll):
         reading.found[Identity("setting", name)] = Definition(value, None)
     return reading.found
-
-
-def qualified(*names: str) -> str:
-    """The names joined by dots, quoted where they need it, whatever the server's version."""
-    return ".".join(map(_quoted, names))
-
-
-def _quoted(name: str) -> str:
-    return name if _SIMPLE.match(name) else '"' + name.replace('"', '""') + '"'
 
 
 @cache
@@ -130,5 +120,5 @@ def _full_name(before: Identity | None, name: str | None, arguments: str) -> str
         arguments = one_form("", arguments)
     if name is None:
         return arguments
-    own = _quoted(name) + arguments
+    own = qualified(name) + arguments
     return f"{before.name}.{own}" if before else own

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 from dbops.management.operation_command import DbopsCommand
-from dbops.migration_files import CreateRequest, create_migration
+from dbops.migrating.files import CreateRequest, create_migration
 
 
 class Command(DbopsCommand):

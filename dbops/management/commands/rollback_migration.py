@@ -11,7 +11,7 @@ from dbops.management.migration_arguments import (
     tell_migrated,
 )
 from dbops.management.operation_command import DbopsCommand, environment_option
-from dbops.migrating import DjangoMigrator
+from dbops.migrating.migrator import DjangoMigrator
 from dbops.models import Operation
 from dbops.operations.migration import plan_migration
 

@@ -6,9 +6,9 @@ from functools import partial
 from typing import Any
 
 from dbops import conf
-from dbops.code_migrations import apps_elsewhere, known_migrations
 from dbops.management.operation_command import DbopsCommand
-from dbops.migration_journal import who_applied
+from dbops.migrating.journal import who_applied
+from dbops.migrating.known import apps_elsewhere, known_migrations
 from dbops.operations.migration_state import (
     MigrationState,
     ShowRequest,

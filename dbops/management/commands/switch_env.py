@@ -3,7 +3,7 @@
 from argparse import ArgumentParser
 from typing import Any
 
-from dbops import conf, environments
+from dbops import conf, environments, switching
 from dbops.exceptions import UsageError
 from dbops.management.environment_tables import show_environments, show_problems
 from dbops.management.operation_command import DbopsCommand
@@ -47,14 +47,14 @@ class Command(DbopsCommand):
         show_problems(self.console, found)
 
     def _expect(self, name: str) -> None:
-        state = environments.require_environment(name)
+        state = switching.require_environment(name)
         if self.console.as_json:
-            self.console.result({"result": environments.running_json(state)})
+            self.console.result({"result": switching.running_json(state)})
             return
         self.console.say(f"{name}, and its database is stamped so.", style="green")
 
     def _switch(self, name: str, confirm: str) -> None:
-        done = environments.switch_environment(name, actor=self.actor(), confirm=confirm)
+        done = switching.switch_environment(name, actor=self.actor(), confirm=confirm)
         if self.console.as_json:
             self.console.result({"result": vars(done)})
             return

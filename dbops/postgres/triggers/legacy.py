@@ -9,8 +9,8 @@ from typing import Any
 from psycopg2 import sql
 
 from dbops.exceptions import PreflightError
-from dbops.postgres.catalog import quoted_name
 from dbops.postgres.connection import Connection, fetch_all
+from dbops.postgres.names import quoted_name
 from dbops.postgres.triggers.survey import Trigger, file
 
 # What each did, by our triggers and the columns it wrote.

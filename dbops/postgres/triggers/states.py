@@ -30,6 +30,12 @@ class TriggerStatus:
         """True where ``install`` would change anything; what belongs to others is no drift."""
         return bool(self.outdated or self.disabled or self.missing)
 
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many in each state; those of the earlier system left out."""
+        names = ("installed", "outdated", "disabled", "missing", "foreign")
+        return {name: len(getattr(self, name)) for name in names}
+
 
 def status(connection: Connection, wishes: Wishes = NOTHING) -> TriggerStatus:
     """The state of every trigger that is ours, should be, or shares a table with ours; and of those

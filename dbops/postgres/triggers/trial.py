@@ -18,8 +18,8 @@ import psycopg2
 from psycopg2 import sql
 
 from dbops.exceptions import StatementError
-from dbops.postgres.catalog import quoted_name
 from dbops.postgres.connection import Connection, execute, fetch_all, fetch_row, fetch_value
+from dbops.postgres.names import quoted_name
 from dbops.postgres.process import Poll
 from dbops.postgres.triggers.planning import require_schemas
 from dbops.postgres.triggers.survey import Trigger, file, survey

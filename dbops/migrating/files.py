@@ -23,7 +23,7 @@ from django.db.migrations.state import ProjectState
 from django.db.migrations.writer import MigrationWriter
 
 from dbops.exceptions import MigrationError, UsageError
-from dbops.migrating import require_one_leaf
+from dbops.migrating.migrator import require_one_leaf
 
 _LONGEST_NAME = 60
 
