@@ -32,6 +32,7 @@ from dbops.operations.replacement import building, prove, settle, swap_in
 from dbops.operations.restore_in_place import restore_in_place
 from dbops.operations.restore_objects import Chosen, Save, restore_objects
 from dbops.operations.restore_source import BackupSource, LoadOptions, Source
+from dbops.postgres import triggers
 from dbops.postgres.connection import session
 from dbops.postgres.database_properties import portable
 from dbops.postgres.databases import DatabaseFacts
@@ -199,6 +200,8 @@ def _restore_whole(
             unmasked = request.arriving.looked_at(connection, request.environment)
             meaningless = request.arriving.meaningless(connection, request.environment)
             forget_history(connection, context, request.environment)
+            if expected is None:
+                triggers.close(connection)
         with ThreadPoolExecutor(1) as pool:  # neither minds the other, and each takes a while
             settled = pool.submit(settle, replacement, context, unmasked)
             proven = prove(replacement, expected, context)

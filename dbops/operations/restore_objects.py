@@ -216,9 +216,7 @@ class _Replacing:
         self._endpoint, self._source, self._incoming = endpoint, source, incoming
         self._origin, self._target, self._context = origin, target, context
 
-    def replace(
-        self, chosen: Chosen, present: Sequence[str], dump: Path | None
-    ) -> ReplacedInPlace:
+    def replace(self, chosen: Chosen, present: Sequence[str], dump: Path | None) -> ReplacedInPlace:
         """What was replaced; in its time the tables were locked."""
         context, target = self._context, self._target
         execute(target, f"SET lock_timeout = '{_LOCK_WAIT}'")
