@@ -79,6 +79,46 @@ def test_a_backup_of_another_environment_is_defused(clinic: Installation, way: l
     assert _held(clinic, "test") == 111, "in its own environment everything comes back"
 
 
+@pytest.mark.parametrize("part", ["--table=public.django_session", "--schema=public"])
+@pytest.mark.parametrize("source", ["-i", "-I"])
+def test_parts_of_another_environment_are_defused(
+    clinic: Installation, part: str, source: str
+) -> None:
+    """By --table and --schema nobody's session arrives either."""
+    name = clinic.result("dbbackup", "-d", "test")["name"]
+    clinic.result("copy_db", "test", "dev", "--noinput")
+    file = name if source == "-i" else str(clinic.home / "backups" / name)
+    restored = clinic.result("dbrestore", "-d", "dev", source, file, part, "--noinput")
+    assert _held(clinic, "dev") == 1
+    assert restored["defused"]["public.django_session"] == 1
+    clinic.sql("test", "TRUNCATE public.django_session")
+    clinic.result("dbrestore", "-d", "test", source, file, part, "--noinput")
+    assert _held(clinic, "test") == 111
+
+
+@pytest.mark.parametrize("way", [[], ["--in-place"]], ids=" ".join)
+def test_a_dump_that_another_environment_stamped_is_defused(
+    clinic: Installation, way: list[str]
+) -> None:
+    """pg_dump brings the stamp along: it tells that the sessions are not this one's."""
+    file = str(clinic.home / "backups" / clinic.result("dbbackup", "-d", "test")["name"])
+    clinic.result("init_db", "--env", "dev")
+    clinic.result("dbrestore", "-d", "dev", "-I", file, *way, "--noinput")
+    assert _held(clinic, "dev") == 1
+    clinic.result("dbrestore", "-d", "test", "-I", file, *way, "--noinput")
+    assert _held(clinic, "test") == 111
+
+
+def test_a_table_of_a_dump_of_production_marks_where_it_went(clinic: Installation) -> None:
+    file = str(clinic.home / "backups" / clinic.result("dbbackup", "-d", "prod")["name"])
+    clinic.result("init_db", "--env", "test")
+    table = ["-I", file, "--table", "public.patients", "--noinput"]
+    assert "prod" in clinic.refused("dbrestore", "-d", "test", *table)["message"]
+    clinic.result("dbrestore", "-d", "test", *table, "--no-mask")
+    error = clinic.refused("copy_db", "test", "dev", "--noinput")
+    assert "unmasked data of prod" in error["message"]
+
+
 @pytest.mark.parametrize("strategy", ["template", "stream", "dump"])
 def test_unmasked_patients_stay_protected_on_their_next_way(
     clinic: Installation, strategy: str

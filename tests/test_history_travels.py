@@ -147,6 +147,22 @@ def test_a_backup_of_another_environment_brings_none(clinic: Installation, way: 
     assert_foreign_to(clinic, "dev", "test")
 
 
+@pytest.mark.parametrize("way", [[], ["--in-place"]], ids=" ".join)
+def test_a_dump_made_elsewhere_opens_no_function(clinic: Installation, way: list[str]) -> None:
+    """Its grants stay behind, and with them what it revoked: the writer of the history acts as its
+    owner, and is not left to everybody."""
+    file = str(clinic.home / "backups" / clinic.result("dbbackup", "-d", "test")["name"])
+    clinic.result("dbrestore", "-d", "dev", "-I", file, "--noinput", *way)
+    assert not clinic.sql(
+        "dev",
+        """SELECT string_agg(proname, ' ') FROM pg_proc
+            WHERE pronamespace = 'skinspire'::regnamespace
+              AND has_function_privilege('public', oid, 'EXECUTE')""",
+    )
+    clinic.result("verify_triggers", "--env", "dev")
+    clinic.result("diff_db", "test", "dev")
+
+
 def test_a_dump_made_here_brings_its_history_back(clinic: Installation) -> None:
     name = clinic.result("dbbackup", "-d", "test")["name"]
     file = str(clinic.home / "backups" / name)

@@ -55,6 +55,36 @@ INSERT INTO public.whole VALUES (50);
 """
 
 
+def test_a_table_that_an_app_only_adds_to_is_no_failure(
+    db: Connection, empty_database: ConnectionParams
+) -> None:
+    """The guard of accounts' history lives in our schema, but it is not what is tried."""
+    execute(
+        db,
+        """CREATE TABLE public.events (id integer PRIMARY KEY, created_by text);
+        INSERT INTO public.events VALUES (1);
+        CREATE FUNCTION skinspire.keep() RETURNS trigger LANGUAGE plpgsql
+            AS $$BEGIN RAISE EXCEPTION 'only added to'; END$$;
+        CREATE TRIGGER keep BEFORE UPDATE ON public.events EXECUTE FUNCTION skinspire.keep()""",
+    )
+    install(db, WISHES)
+    found = tried(empty_database)
+    assert found.failed == ()
+    assert found.untested == ("public.events: skinspire_actors (only added to)",)
+
+
+def test_a_history_is_not_tried_by_what_another_of_ours_keeps(
+    db: Connection, empty_database: ConnectionParams
+) -> None:
+    execute(
+        db,
+        """CREATE TABLE public.patients (id integer PRIMARY KEY, created_at timestamptz, name text);
+        INSERT INTO public.patients VALUES (1, '2001-01-01', 'x')""",
+    )
+    install(db, WISHES)
+    assert tried(empty_database).failed == ()
+
+
 def test_each_is_fired_and_nothing_stays(db: Connection, empty_database: ConnectionParams) -> None:
     execute(db, PATIENTS)
     # Somebody else's trigger that tells the world.

@@ -134,6 +134,8 @@ def _arriving(operation: Operation) -> Arriving:
     name = operation.options.get("name")
     if not name or is_earlier_backup(conf.backup_store(), name):
         return Arriving(
+            defuse=tuple(settings.DBOPS_DEFUSE),
+            by_stamp=True,
             protected=tuple(settings.DBOPS_PROTECTED),
             leave=bool(operation.options.get("unmasked")) and settings.DBOPS_ALLOW_UNMASKED,
         )

@@ -6,7 +6,7 @@ sessions would let in whoever was signed in there.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from psycopg2 import sql
@@ -32,6 +32,14 @@ class Arriving:
     """Environments whose rows need leave to come as they are."""
     leave: bool = False
     """It was given."""
+    by_stamp: bool = False
+    """Where they come from only the stamp tells that a dump made elsewhere brings along."""
+
+    def meaningless(self, connection: Connection, environment: str) -> tuple[str, ...]:
+        """Patterns of the tables to empty. Asked before the database is stamped anew."""
+        if self.by_stamp and read_stamp(connection) in (None, environment):
+            return ()
+        return self.defuse
 
     def looked_at(self, connection: Connection, environment: str) -> str | None:
         """What the stamp has to say once a dump of unknown origin is loaded: dumps made with
@@ -57,11 +65,13 @@ def defuse(
     patterns: Sequence[str],
     context: OperationContext,
     keeping: Sequence[str] = (),
+    among: Collection[str] | None = None,
 ) -> dict[str, int]:
     """Empty the tables that match, all at once.
 
     Args:
         keeping: patterns of tables that hold the target's own rows.
+        among: only these ("schema.table"); None for all.
 
     Returns:
         The rows that went, per table that held any.
@@ -72,7 +82,7 @@ def defuse(
     held: dict[str, int] = {}
     for table in catalog.tables(connection):
         meant = [matches(table.label, it) or matches(table.root, it) for it in (patterns, keeping)]
-        if meant == [True, False]:
+        if meant == [True, False] and (among is None or {table.label, table.root} & set(among)):
             statement = sql.SQL("SELECT count(*) FROM ONLY {}").format(table.identifier)
             if rows := int(fetch_value(connection, statement)):
                 held[table.label] = rows

@@ -32,11 +32,11 @@ from dbops.operations.replacement import building, prove, settle, swap_in
 from dbops.operations.restore_in_place import restore_in_place
 from dbops.operations.restore_objects import Chosen, Save, restore_objects
 from dbops.operations.restore_source import BackupSource, LoadOptions, Source
+from dbops.postgres import triggers
 from dbops.postgres.connection import session
 from dbops.postgres.database_properties import portable
 from dbops.postgres.databases import DatabaseFacts
 from dbops.postgres.params import ConnectionParams
-from dbops.postgres.stamp import write_stamp
 
 
 @dataclass(frozen=True)
@@ -111,9 +111,6 @@ def restore_database(request: RestoreRequest, context: OperationContext) -> Rest
         replaced = restore_objects(
             endpoint, source, chosen, request.save, pg_bin, request.arriving, context
         )
-        if request.arriving.unmasked:
-            with session(request.database) as connection:
-                write_stamp(connection, request.environment, request.arriving.unmasked)
     elif request.in_place:
         replaced = restore_in_place(
             endpoint, source, lambda: request.save(()), request.arriving, context
@@ -201,7 +198,10 @@ def _restore_whole(
         expected = source.expected
         with session(replacement.incoming, application=context.application) as connection:
             unmasked = request.arriving.looked_at(connection, request.environment)
+            meaningless = request.arriving.meaningless(connection, request.environment)
             forget_history(connection, context, request.environment)
+            if expected is None:
+                triggers.close(connection)
         with ThreadPoolExecutor(1) as pool:  # neither minds the other, and each takes a while
             settled = pool.submit(settle, replacement, context, unmasked)
             proven = prove(replacement, expected, context)
@@ -209,7 +209,7 @@ def _restore_whole(
         if expected and proven.trigger_digest != expected.trigger_digest:
             raise ProofError(f"The triggers of {source.name} did not arrive as they were.")
         with session(replacement.incoming, application=context.application) as connection:
-            defused = defuse(connection, request.arriving.defuse, context)
+            defused = defuse(connection, meaningless, context)
         applied = request.migrate(replacement.incoming) if request.migrate else ()
         swapped = swap_in(replacement, context)
     return RestoreResult(

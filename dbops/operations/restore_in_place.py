@@ -17,7 +17,7 @@ from dbops.operations.defuse import Arriving, defuse, forget_history
 from dbops.operations.guards import Endpoint
 from dbops.operations.replacement import ReplacedInPlace, require_equal
 from dbops.operations.restore_source import Source
-from dbops.postgres import contents
+from dbops.postgres import contents, triggers
 from dbops.postgres.connection import OUR_SEARCH_PATH, execute, fetch_all_polled, session
 from dbops.postgres.databases import require_shared_untouched
 from dbops.postgres.fingerprint import Fingerprint, take_fingerprint
@@ -70,7 +70,10 @@ def restore_in_place(
         context.step("prove")
         execute(connection, OUR_SEARCH_PATH)  # the script had its own
         unmasked = arriving.looked_at(connection, endpoint.environment)
+        meaningless = arriving.meaningless(connection, endpoint.environment)
         forget_history(connection, context, endpoint.environment)
+        if expected is None:
+            triggers.close(connection)
         write_stamp(connection, endpoint.environment, unmasked)
         actual = take_fingerprint(
             connection,
@@ -82,7 +85,7 @@ def restore_in_place(
             raise ProofError(f"The grants of {source.name} did not arrive as they were.")
         if expected and actual.trigger_digest != expected.trigger_digest:
             raise ProofError(f"The triggers of {source.name} did not arrive as they were.")
-        defused = defuse(connection, arriving.defuse, context)
+        defused = defuse(connection, meaningless, context)
         context.begin_commit()
         connection.commit()
         outage = (time.monotonic() - began) * 1000

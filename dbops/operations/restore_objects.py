@@ -14,7 +14,7 @@ import io
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ from dbops.exceptions import (
     StatementError,
 )
 from dbops.operations.context import OperationContext
-from dbops.operations.defuse import Arriving
+from dbops.operations.defuse import Arriving, defuse
 from dbops.operations.guards import Endpoint
 from dbops.operations.replacement import ReplacedInPlace, building, drop_built
 from dbops.operations.restore_source import Source
@@ -47,6 +47,7 @@ from dbops.postgres.params import ConnectionParams
 from dbops.postgres.process import CHUNK
 from dbops.postgres.pump import copy_rows
 from dbops.postgres.script import load_script
+from dbops.postgres.stamp import write_stamp
 from dbops.postgres.tools import find_tool
 
 Save = Callable[[tuple[str, ...]], str]
@@ -87,7 +88,8 @@ def restore_objects(
             present = [table for table in chosen.tables if relations.table_kind(look, table)]
         source.load(replacement.incoming, _rows_needed(source, chosen, present))
         with session(replacement.incoming, application=context.application) as connection:
-            arriving.looked_at(connection, endpoint.environment)
+            unmasked = arriving.looked_at(connection, endpoint.environment)
+            meaningless = arriving.meaningless(connection, endpoint.environment)
         with _both(endpoint, replacement.incoming, context) as (origin, target):
             _require_arrived(source, origin, chosen)
             for table in present:
@@ -96,13 +98,16 @@ def restore_objects(
             plain = {table.label for table in catalog.tables(target)}
             narrow = bool(chosen.tables) and set(chosen.tables) <= plain
             saved_as = save(tuple(present) if narrow else ())
-            work = _Replacing(endpoint, source, replacement.incoming, origin, target, context)
+            work = _Replacing(
+                endpoint, source, replacement.incoming, origin, target, context, unmasked,
+                meaningless,
+            )  # fmt: skip
             dump = None
             if chosen.schemas or len(present) < len(chosen.tables):
                 dump = find_tool("pg_dump", endpoint.server.major, pg_bin)
-            rows, tables, outage = work.replace(chosen, present, dump)
+            replaced = work.replace(chosen, present, dump)
         drop_built(replacement, context)
-    return ReplacedInPlace(rows, tables, outage, saved_as)
+    return replace(replaced, saved_as=saved_as)
 
 
 def _require_held(source: Source, chosen: Chosen) -> None:
@@ -203,14 +208,16 @@ class _Replacing:
         origin: Connection,
         target: Connection,
         context: OperationContext,
+        unmasked: str | None,
+        meaningless: Sequence[str],
     ) -> None:
+        """``meaningless``: patterns of tables whose rows mean nothing here."""
+        self._unmasked, self._meaningless = unmasked, meaningless
         self._endpoint, self._source, self._incoming = endpoint, source, incoming
         self._origin, self._target, self._context = origin, target, context
 
-    def replace(
-        self, chosen: Chosen, present: Sequence[str], dump: Path | None
-    ) -> tuple[int, int, float]:
-        """(rows, tables, milliseconds for which they were locked)."""
+    def replace(self, chosen: Chosen, present: Sequence[str], dump: Path | None) -> ReplacedInPlace:
+        """What was replaced; in its time the tables were locked."""
         context, target = self._context, self._target
         execute(target, f"SET lock_timeout = '{_LOCK_WAIT}'")
         target.autocommit = False
@@ -226,6 +233,9 @@ class _Replacing:
         rows = self._prove(tables)
         if self._source.expected is None:
             require_shared_untouched(target, self._source.name)
+        defused = defuse(target, self._meaningless, context, among=tables)
+        if self._unmasked:
+            write_stamp(target, self._endpoint.environment, self._unmasked)
         context.begin_commit()
         target.commit()
         outage = (time.monotonic() - began) * 1000
@@ -235,7 +245,8 @@ class _Replacing:
                 execute(target, sql.SQL("ANALYZE {}").format(_identifier(table)))
         except DbopsError as error:
             context.log(f"Not analysed: {error}")
-        return rows, len(tables), outage
+        rows -= sum(defused.values())
+        return ReplacedInPlace(rows, len(tables), outage, None, defused)
 
     def _replace_rows(self, tables: Sequence[str]) -> None:
         if not tables:

@@ -17,11 +17,11 @@ from dbops.postgres.triggers.installation import (
 from dbops.postgres.triggers.legacy import Replaced
 from dbops.postgres.triggers.planning import Installation
 from dbops.postgres.triggers.states import TriggerStatus, status
-from dbops.postgres.triggers.survey import digest, present
+from dbops.postgres.triggers.survey import close, digest, present
 from dbops.postgres.triggers.wishes import SECRETS, HistoryRule, Wishes
 
 __all__ = [
     "LOCK_TIMEOUT", "SECRETS", "HistoryRule", "Installation", "Removal", "Replaced",
-    "TriggerStatus", "Wishes", "digest", "install", "plan", "present", "put_back",
+    "TriggerStatus", "Wishes", "close", "digest", "install", "plan", "present", "put_back",
     "record_nothing", "remove", "status",
 ]  # fmt: skip

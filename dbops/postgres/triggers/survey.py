@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from dbops.postgres.connection import Connection, fetch_all
+from dbops.postgres.connection import Connection, execute, fetch_all
 from dbops.postgres.triggers.wishes import NOTHING, Wishes
 
 FUNCTIONS = (
@@ -104,6 +104,12 @@ def functions(connection: Connection) -> list[Function]:
 def stale(connection: Connection) -> list[str]:
     """Functions that are missing or not as this version makes them."""
     return [function.name for function in functions(connection) if not function.current]
+
+
+def close(connection: Connection) -> None:
+    """Take the functions in our schema from PUBLIC again, whose right to them is the server's
+    default: a dump that is loaded without its grants is loaded without what it revoked, too."""
+    execute(connection, file("close"))
 
 
 def survey(
