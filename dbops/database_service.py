@@ -17,6 +17,8 @@ import psycopg2
 from asgiref.local import Local
 from django.db import OperationalError, connections, models, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
+from psycopg2.extensions import TRANSACTION_STATUS_IDLE
+from psycopg2.sql import Composable
 
 from dbops import conf
 from dbops.detached import Detached, get_detached_copy, get_entity_dict
@@ -35,8 +37,13 @@ logger = logging.getLogger("dbops.database_service")
 
 _SHUNNED_SECONDS = 30.0
 """For how long a replica that did not answer is not asked again: each time costs a wait."""
+_COMMENT = r"/\*(?:(?!/\*|\*/).)*+\*/"
+for _ in range(3):  # PostgreSQL's nest
+    _COMMENT = rf"/\*(?:(?!/\*|\*/).|{_COMMENT})*+\*/"
 _NOT_CODE = re.compile(
-    r"""'(?:[^'\\]|\\.|'')*' | \$(\w*)\$.*?\$\1\$ | --[^\n]* | /\*.*?\*/ | "(?:[^"]|"")*" """,
+    # Only behind an E a backslash means something, as standard_conforming_strings has it.
+    rf"""(?<![\w$])[eE]'(?:[^'\\]|\\.|'')*+' | '(?:[^']|'')*+' | "(?:[^"]|"")*+"
+    | (?<![\w$])\$(\w*)\$.*?\$\1\$ | --[^\r\n]*+ | {_COMMENT} """,
     re.DOTALL | re.VERBOSE,
 )
 _ENDS_TRANSACTION = re.compile(
@@ -44,6 +51,7 @@ _ENDS_TRANSACTION = re.compile(
     r"|ROLLBACK(?!\s+(?:(?:WORK|TRANSACTION)\s+)?TO\b))\b",
     re.IGNORECASE,
 )
+_ENDED_ELSEWHERE = "A session ended in another thread than began it: all was rolled back."
 _STAMP_EXISTS = "SELECT pg_catalog.to_regclass('skinspire.stamp') IS NOT NULL"
 _STAMP = "SELECT environment FROM skinspire.stamp"
 
@@ -173,6 +181,11 @@ def _leave(session: Session, opened: list[Session]) -> None:
         raise _OutOfTurn("A session ended before one inside it: all was rolled back.")
 
 
+def _is_elsewhere(session: Session) -> bool:
+    """Whether this is another thread, as where a generator left half-way is tidied up by it."""
+    return threading.get_ident() != session._thread
+
+
 @contextmanager
 def _disconnecting(session: Session, left_open: bool) -> Iterator[None]:
     """Leave the connection open only where it was: a thread that serves no request would keep it
@@ -183,13 +196,14 @@ def _disconnecting(session: Session, left_open: bool) -> Iterator[None]:
     try:
         yield
     finally:
-        if not left_open and not connection.in_atomic_block:
+        if not left_open and not _is_elsewhere(session) and not connection.in_atomic_block:
             connection.close()
 
 
 @contextmanager
 def _transaction(session: Session, *, savepoint: bool) -> Iterator[None]:
     connection = session.connection
+    outermost = not connection.in_atomic_block
     try:
         with ExitStack() as stack:
             stack.enter_context(transaction.atomic(using=session.using, savepoint=savepoint))
@@ -201,10 +215,33 @@ def _transaction(session: Session, *, savepoint: bool) -> Iterator[None]:
             stack.enter_context(connection.execute_wrapper(_keep_transaction))
             if _Modes.debug:
                 stack.enter_context(connection.execute_wrapper(_log_statement))
-            yield
+            try:
+                yield
+            finally:
+                if _is_elsewhere(session):
+                    stack.pop_all()  # Django would end what this thread has open instead
+                    _abandon(connection, outermost)
+            if _is_elsewhere(session):
+                raise UsageError(_ENDED_ELSEWHERE)
     except _OutOfTurn:
-        connection.set_rollback(True)
+        if not _is_elsewhere(session):
+            connection.set_rollback(True)
         raise
+
+
+def _abandon(connection: BaseDatabaseWrapper, outermost: bool) -> None:
+    """Roll back what another thread has open on its own connection, and leave it fit for use."""
+    logger.warning("%s", _ENDED_ELSEWHERE)
+    connection.execute_wrappers[:] = [
+        it for it in connection.execute_wrappers if it not in (_keep_transaction, _log_statement)
+    ]
+    raw: Any = connection.connection
+    if raw is not None:
+        raw.close()
+    if outermost:  # the next use connects anew, which puts back all the rest
+        connection.connection, connection.in_atomic_block = None, False
+    else:
+        connection.closed_in_transaction = connection.needs_rollback = True
 
 
 def _choose(environment: str, read_only: bool) -> tuple[str, bool]:
@@ -253,10 +290,26 @@ def _keep_transaction(
     execute: Callable[..., Any], sql: Any, params: Any, many: bool, context: dict[str, Any]
 ) -> Any:
     """After a COMMIT of its own a session would neither be whole nor read-only."""
-    found = _ENDS_TRANSACTION.search(_NOT_CODE.sub("", str(sql)))
+    raw = context["connection"].connection
+    found = _ENDS_TRANSACTION.search(_NOT_CODE.sub(" ", _text(sql, raw)))
     if found:
         raise UsageError(f"A session ends by itself: {found[1].upper()} does not belong into it.")
-    return execute(sql, params, many, context)
+    _require_transaction(raw)
+    result = execute(sql, params, many, context)
+    _require_transaction(raw)
+    return result
+
+
+def _require_transaction(raw: Any) -> None:
+    """Against what ended it unseen, as a COMMIT on the driver's own connection."""
+    if raw.get_transaction_status() == TRANSACTION_STATUS_IDLE:
+        raise UsageError("The session's transaction has ended before the session.")
+
+
+def _text(statement: Any, raw: Any) -> str:
+    if isinstance(statement, Composable):
+        return str(statement.as_string(raw))
+    return bytes(statement).decode(errors="replace") if isinstance(statement, bytes) else statement
 
 
 def _log_statement(
@@ -270,8 +323,9 @@ def _log_statement(
         return result
     finally:
         took = (time.perf_counter() - began) * 1000
-        text = " ".join(_NOT_CODE.sub(_hide, str(sql)).split())
-        alias = context["connection"].alias
+        connection = context["connection"]
+        text = " ".join(_NOT_CODE.sub(_hide, _text(sql, connection.connection)).split())
+        alias = connection.alias
         logger.debug("%s %s %.1f ms: %s", alias, outcome, took, text)
 
 

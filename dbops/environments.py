@@ -5,6 +5,7 @@ Nothing here is secret: URLs are masked, and of other secrets is only told wheth
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,8 @@ from skinspire.environment import (
 from skinspire.known import KNOWN, Variable
 from skinspire.masked import HIDDEN, mask_url
 from skinspire.variables import env
+
+_PRIVATE = re.compile(r"PRIVATE KEY|AGE-SECRET-KEY", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -197,6 +200,8 @@ def _value(variable: Variable, origin: str) -> str:
     if variable.secret:
         return HIDDEN if origin != "default" else ""
     text = _text(getattr(settings, variable.setting or variable.name, given))
+    if _PRIVATE.search(text):  # a private key where a public one belongs
+        return HIDDEN
     return mask_url(text) if "://" in text else text
 
 

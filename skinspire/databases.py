@@ -7,7 +7,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +18,7 @@ from psycopg2.extensions import parse_dsn
 
 from dbops.postgres.embedded import ROLE, EmbeddedServer
 from skinspire.environment import ENVIRONMENTS
-from skinspire.masked import is_unambiguous
+from skinspire.masked import PLACE, is_unambiguous
 
 POSTGRESQL = "django.db.backends.postgresql"
 EMBEDDED = "EMBEDDED"
@@ -31,8 +30,6 @@ _KEPT_SECONDS = 60
 _CONNECT_SECONDS = 5
 """A page must not wait as long for a server that is gone as an operation may; of each host."""
 
-# A name or address, or a directory of sockets in its escaped form; ":" and digits behind it.
-_PLACE = re.compile(r"(?:\[[0-9A-Fa-f:.%\w]+\]|[\w.%~-]*)(?::\d*)?")
 _LAST_PORT = 65535
 
 
@@ -112,7 +109,7 @@ def _require_clear(variable: str, parts: SplitResult) -> None:
             f"{variable} has an unescaped /, ?, # or @ in its password: write %2F, %3F, %23, %40."
         )
     for place in filter(None, parts.netloc.rpartition("@")[2].split(",")):
-        if not _PLACE.fullmatch(place):
+        if not PLACE.fullmatch(place):
             raise MalformedUrl(f"{variable} names a host that cannot be one.")
 
 

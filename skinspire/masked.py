@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from urllib.parse import SplitResult, parse_qsl, urlsplit
 
 HIDDEN = "***"
-_SHOWN = frozenset({
+PLACE = re.compile(r"(?:\[[0-9A-Fa-f:.%\w]+\]|[\w.%~-]*)(?::\d*)?")
+"""A name or address, or a directory of sockets in its escaped form; ":" and digits behind it."""
+_PATH = re.compile(r"[^:;=]*")
+SHOWN_OPTIONS = frozenset({
     "host", "port", "sslmode", "sslrootcert", "channel_binding", "connect_timeout",
     "target_session_attrs", "load_balance_hosts", "application_name", "endpoint_url", "region_name",
 })  # fmt: skip
@@ -15,11 +19,12 @@ _SHOWN = frozenset({
 def mask_url(url: str) -> str:
     """The URL with ``***`` for its password and for every option not known to be harmless.
 
-    One that could be read in two ways, as with an unescaped ``/`` in its password, is hidden whole.
+    One that could be read in two ways, as with an unescaped ``/`` in its password, or where what
+    looks like a password stands in another place, is hidden whole.
     """
     try:
         parts = urlsplit(url)
-        if not is_unambiguous(parts):
+        if not (is_unambiguous(parts) and _is_in_shape(url, parts)):
             return HIDDEN
         options = parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query))
     except ValueError:
@@ -45,6 +50,16 @@ def is_unambiguous(parts: SplitResult) -> bool:
     )
 
 
+def _is_in_shape(url: str, parts: SplitResult) -> bool:
+    """False where a password may stand without its ``@``, as in ``user:password/db``."""
+    places = parts.netloc.rpartition("@")[2].split(",")
+    return (
+        "://" in url
+        and all(PLACE.fullmatch(place) and "%40" not in place for place in places)
+        and bool(_PATH.fullmatch(parts.path))
+    )
+
+
 def _mask_address(netloc: str) -> str:
     credentials, sign, address = netloc.rpartition("@")
     user, colon, _ = credentials.partition(":")
@@ -52,6 +67,8 @@ def _mask_address(netloc: str) -> str:
 
 
 def _mask_option(name: str, value: str) -> str:
-    if name not in _SHOWN:
+    if name not in SHOWN_OPTIONS:
         return HIDDEN
-    return mask_url(value) if "://" in value else value
+    if "://" in value:
+        return mask_url(value)
+    return HIDDEN if ":" in value else value

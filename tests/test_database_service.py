@@ -10,6 +10,7 @@ import pickle
 import re
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NoReturn
@@ -19,6 +20,7 @@ from django.core.exceptions import SynchronousOnlyOperation
 from django.core.management import call_command
 from django.db import InternalError, OperationalError, ProgrammingError, connection, connections
 from django.test import RequestFactory
+from psycopg2.sql import SQL, Composable
 
 from accounts.models import User
 from dbops.database_service import (
@@ -91,7 +93,11 @@ def test_a_session_inside_another_is_a_savepoint_or_a_part_of_it() -> None:
     assert names() == ["ann", "cleo"]
 
 
-ESCAPES = [
+ESCAPES: list[str | bytes | Composable] = [
+    SQL("COMMIT"),
+    b"COMMIT",
+    "/* /* */ ' */ COMMIT --'",
+    r"SELECT '\'; COMMIT; --'",
     "SET TRANSACTION READ WRITE",
     "SET transaction_read_only = off",
     "SELECT set_config('transaction_read_only', 'off', false)",
@@ -107,7 +113,7 @@ ESCAPES = [
 
 @pytest.mark.parametrize("inside", [False, True], ids=["by itself", "inside one that writes"])
 @pytest.mark.parametrize("escape", ESCAPES)
-def test_read_only_cannot_be_escaped(escape: str, inside: bool) -> None:
+def test_read_only_cannot_be_escaped(escape: Any, inside: bool) -> None:
     User.objects.create(username="ann")
 
     def read() -> None:
@@ -224,6 +230,49 @@ def test_left_half_way_a_generator_rolls_back() -> None:
     for _ in rows():
         break
     assert names() == []
+
+
+def test_a_session_that_was_ended_underneath_writes_nothing_more() -> None:
+    def read() -> None:
+        with get_db_session(read_only=True) as session:
+            session.connection.connection.commit()
+            add(session, "ann")
+
+    with pytest.raises(UsageError, match="ended before"):
+        read()
+    assert names() == []
+
+
+@pytest.mark.parametrize("finish", [lambda it: it.close(), lambda it: next(it, None)])
+def test_a_generator_that_another_thread_ends_rolls_back_its_own_alone(
+    finish: Callable[[Any], object],
+) -> None:
+    """As the garbage collector may: both threads' transactions stay what they are."""
+
+    def rows() -> Iterator[int]:
+        with get_db_session() as session:
+            add(session, "generated")
+            yield 1
+
+    def elsewhere() -> None:
+        with get_db_session() as session:
+            add(session, "ann")
+            with suppress(UsageError):
+                finish(generator)
+            add(session, "bob")
+        connections.close_all()
+
+    generator = rows()
+    next(generator)
+    thread = threading.Thread(target=elsewhere)
+    thread.start()
+    thread.join()
+    assert not connection.in_atomic_block
+    assert names() == ["ann", "bob"]
+    with get_db_session() as session:
+        add(session, "cleo")
+    connection.close()
+    assert names() == ["ann", "bob", "cleo"]
 
 
 def test_async_code_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,8 @@ import pytest
 from dbops.features import scratch
 from dbops.features.feature import CATEGORIES, FEATURES, Feature, try_out
 from dbops.postgres.connection import fetch_all, session
+from dbops.postgres.params import ConnectionParams
+from skinspire.databases import database_from_url
 from tests.installation import Installation
 from tests.servers import Server
 
@@ -114,6 +116,25 @@ def test_a_role_that_may_not_create_databases_hears_it(
     finally:
         with session(server18.superuser) as connection, connection.cursor() as cursor:
             cursor.execute("DROP ROLE features_poor")
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        ConnectionParams("d", "/var/run/postgresql", 5433, "u", "p@/?"),
+        ConnectionParams("d", "::1", 5433, "u"),
+        ConnectionParams("d", "", 5432),
+        ConnectionParams("d", "h", 5432, "u", "p", {"options": "-c search_path=a,b -c x=%1"}),
+    ],
+    ids=["sockets", "IPv6", "defaults", "options"],
+)
+def test_the_scratch_databases_are_where_the_environments_server_is(
+    params: ConnectionParams,
+) -> None:
+    found = database_from_url("X", scratch._url(params))
+    assert (found["HOST"], found["PORT"], found["NAME"]) == (params.host, str(params.port), "d")
+    assert (found["USER"], found["PASSWORD"]) == (params.user, params.password)
+    assert found["OPTIONS"] == params.extra
 
 
 def test_what_a_feature_raises_is_why_it_failed() -> None:

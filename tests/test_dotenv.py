@@ -238,6 +238,15 @@ def test_a_typing_error_is_told_and_stops_nothing(tmp_path: Path) -> None:
         ("postgresql://a:b@h/d?{}", "***"),
         ("{}", "***"),
         ("s3://bucket/p?endpoint_url=https://x:{}@h", "***"),
+        ("postgresql://a:{}", "***"),  # the host was forgotten
+        ("postgresql://a:{}/d", "***"),
+        ("postgresql://a:{}%40h/d", "***"),
+        ("postgresql:/a:{}/d", "***"),
+        ("dev:{}", "***"),
+        ("postgresql://a:b@h/d;password={}", "***"),
+        ("postgresql://h/d?host=a:{}", "postgresql://h/d?host=***"),
+        ("postgresql://a:{}@[::1]:5433/d", "postgresql://a:***@[::1]:5433/d"),
+        ("postgresql://a:{}@%2Ftmp/d", "postgresql://a:***@%2Ftmp/d"),
         ("smtp://a%40x.org:{}@h:587", "smtp://a%40x.org:***@h:587"),
     ],
 )  # fmt: skip

@@ -297,7 +297,10 @@ rows = "leave out"
 
 
 def _url(params: ConnectionParams) -> str:
+    """Host and port as options: a directory of sockets or an address of IPv6 may stand there."""
     user, password = quote(params.user, ""), quote(params.password, "")
     account = f"{user}:{password}" if password else user
-    query = f"?{urlencode(params.extra)}" if params.extra else ""
-    return f"postgresql://{account}@{params.host}:{params.port}/{params.database}{query}"
+    place = {"host": params.host, "port": str(params.port)}
+    given = {name: value for name, value in (place | dict(params.extra)).items() if value}
+    options = urlencode(given, quote_via=quote)  # libpq takes a + for itself, not for a blank
+    return f"postgresql://{account}{account and '@'}/{quote(params.database, '')}?{options}"

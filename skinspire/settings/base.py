@@ -261,6 +261,8 @@ DBOPS_MASKING_FILE = read_text(env, "DBOPS_MASKING_FILE") or str(
 """What happens to each column when rows leave a protected environment."""
 SKINSPIRE_PG_BIN = read_text(env, "SKINSPIRE_PG_BIN")
 
+DEFAULT_EXCEPTION_REPORTER = "skinspire.error_pages.Reporter"
+DEFAULT_EXCEPTION_REPORTER_FILTER = "skinspire.error_pages.Filter"
 LANGUAGE_CODE = "en-gb"
 TIME_ZONE = "UTC"
 USE_TZ = True
