@@ -31,6 +31,7 @@ from skinspire.variables import (
     read_counts,
     read_flag,
     read_list,
+    read_networks,
     read_number,
     read_secret,
     read_text,
@@ -106,6 +107,7 @@ INSTALLED_APPS = [
     "django.contrib.staticfiles",
     "rest_framework",
     "rest_framework_simplejwt",
+    "axes",
 ]
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
@@ -120,6 +122,7 @@ MIDDLEWARE = [
     "accounts.middleware.ActingUserMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "axes.middleware.AxesMiddleware",
 ]
 ROOT_URLCONF = "skinspire.urls"
 WSGI_APPLICATION = "skinspire.wsgi.application"
@@ -153,13 +156,26 @@ PASSWORD_HASHERS = [
     "accounts.hashers.OwaspArgon2PasswordHasher",
     "django.contrib.auth.hashers.PBKDF2PasswordHasher",
 ]
-ACCOUNT_LOCK_AFTER = read_number(env, "ACCOUNT_LOCK_AFTER", 5)
+ACCOUNT_LOCK_AFTER = read_number(env, "ACCOUNT_LOCK_AFTER", 100)
 """Failed sign-ins in a row that lock an account; 0: none do. The database keeps this rule and the
 next two: after a change run migrate, or apply_triggers."""
 ACCOUNT_LOCK_MINUTES = read_number(env, "ACCOUNT_LOCK_MINUTES", 15)
 ACCOUNT_SESSION_LIMIT = read_number(env, "ACCOUNT_SESSION_LIMIT", 5)
 """Sessions an account may have at once, of both doors; the oldest end. 0: any number."""
 AUTHENTICATION_BACKENDS = ["accounts.backends.LockingBackend"]
+# Who guesses, and from where.
+ACCOUNT_GUESSES = read_counts(env, "ACCOUNT_GUESSES", {"pair": 5, "user": 20, "address": 50})
+"""Guesses that are answered in ACCOUNT_LOCK_MINUTES at one name from one address (pair), or from one
+address; and in four times as many minutes at one name (user). 0: any number."""
+TRUSTED_PROXIES = read_networks(env, "TRUSTED_PROXIES", [])
+"""Whose X-Forwarded-For is believed; unix: who comes by a socket of the file system."""
+AXES_HANDLER = "accounts.limits.GuessHandler"
+AXES_CLIENT_IP_CALLABLE = "accounts.addresses.client_address"
+AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
+AXES_FAILURE_LIMIT = ACCOUNT_GUESSES["pair"]
+AXES_COOLOFF_TIME = timedelta(minutes=ACCOUNT_LOCK_MINUTES)
+AXES_DISABLE_ACCESS_LOG = True  # accounts.AccountEvent is the history
+AXES_ENABLE_ADMIN = AXES_VERBOSE = False
 LOGIN_URL = "accounts:login"
 LOGIN_REDIRECT_URL = "dashboard"
 LOGOUT_REDIRECT_URL = "accounts:login"
@@ -233,6 +249,7 @@ DBOPS_ALLOW_UNMASKED = read_flag(env, "DBOPS_ALLOW_UNMASKED", True)
 DBOPS_DEFUSE = (
     "django_session",
     "accounts_session*",
+    "axes_*",
     "token_blacklist_*",
     "authtoken_token",
     "knox_authtoken",
