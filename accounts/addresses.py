@@ -1,7 +1,7 @@
 """Where a request comes from.
 
-A header is believed only where a proxy named in ``TRUSTED_PROXIES`` has added to it: anybody can send
-one, and would have a new address, and new guesses, with every request.
+A header is believed only where a proxy named in ``TRUSTED_PROXIES`` has added to it: anybody can
+send one, and would have a new address, and new guesses, with every request.
 """
 
 from __future__ import annotations

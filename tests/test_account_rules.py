@@ -55,9 +55,9 @@ def migrated(server: Server, django_db_setup: None, django_db_blocker: Any) -> I
     """A database as ``migrate`` leaves it, to be copied for each test."""
     params = server.create_database()
     alias = f"migrated{server.major}"
-    with django_db_blocker.unblock(), django_connection(params, alias):
-        with override_settings(ACCOUNT_LOCK_AFTER=5):
-            call_command(Migrate(), database=alias, verbosity=0)
+    five = override_settings(ACCOUNT_LOCK_AFTER=5)
+    with django_db_blocker.unblock(), django_connection(params, alias), five:
+        call_command(Migrate(), database=alias, verbosity=0)
     with session(params) as connection:
         triggers.install(connection, poll=do_not_poll)
         write_stamp(connection, "dev")

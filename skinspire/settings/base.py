@@ -165,8 +165,8 @@ ACCOUNT_SESSION_LIMIT = read_number(env, "ACCOUNT_SESSION_LIMIT", 5)
 AUTHENTICATION_BACKENDS = ["accounts.backends.LockingBackend"]
 # Who guesses, and from where.
 ACCOUNT_GUESSES = read_counts(env, "ACCOUNT_GUESSES", {"pair": 5, "user": 20, "address": 50})
-"""Guesses that are answered in ACCOUNT_LOCK_MINUTES at one name from one address (pair), or from one
-address; and in four times as many minutes at one name (user). 0: any number."""
+"""Guesses that are answered in ACCOUNT_LOCK_MINUTES at one name from one address (pair), or from
+one address; and in four times as many minutes at one name (user). 0: any number."""
 TRUSTED_PROXIES = read_networks(env, "TRUSTED_PROXIES", [])
 """Whose X-Forwarded-For is believed; unix: who comes by a socket of the file system."""
 AXES_HANDLER = "accounts.limits.GuessHandler"
