@@ -1,7 +1,7 @@
 """The browser's door: a session row for each browser that signs in, named by Django's own session.
 
-Django's session holds ``sid`` and what only this browser needs to know; whether it still lets anybody
-in is the row's affair, asked with every request.
+Django's session holds ``sid`` and what only this browser needs to know; whether it still lets
+anybody in is the row's affair, asked with every request.
 """
 
 from __future__ import annotations
@@ -19,8 +19,10 @@ from django.dispatch import receiver
 from django.http import HttpRequest
 from django.utils import timezone
 
+from accounts.history import actor_of
 from accounts.models import Door, Session, User
 from accounts.sessions import end_session, live_session, open_session, touch
+from skinspire.acting import NOBODY, acting, become
 
 SID = "sid"
 REMEMBERED = "remembered"
@@ -67,7 +69,9 @@ def open_browser_session(request: Any, user: User, **_: Any) -> None:
         if remember
         else timedelta(hours=settings.ACCOUNTS_ABSOLUTE_HOURS)
     )
-    leave_row(request)
+    if acting() == NOBODY:
+        become(actor_of(user))  # for the rest of the request
+    _leave_row(request)
     try:
         session = open_session(user, door=Door.BROWSER, request=request, lifetime=lifetime)
     except Exception:
@@ -80,11 +84,16 @@ def open_browser_session(request: Any, user: User, **_: Any) -> None:
     request.session.set_expiry(int(lifetime.total_seconds()) if remember else 0)
 
 
-def leave_row(request: Any) -> None:
+def _leave_row(request: Any) -> None:
     """End the row this browser had, where it signs in once more without having signed out."""
-    row = live_session(request.session.get(SID)) if request.session.get(SID) else None
+    row = _row_of(request)
     if row is not None:
         end_session(row, "signed_out", row.user, request)
+
+
+def _row_of(request: Any) -> Session | None:
+    sid = request.session.get(SID)
+    return live_session(sid) if sid else None
 
 
 def prove(request: Any) -> None:
@@ -101,7 +110,7 @@ def is_fresh(request: HttpRequest) -> bool:
 @receiver(user_logged_out)
 def end_browser_session(request: Any, user: Any, **_: Any) -> None:
     """Django flushes its own session right after."""
-    session = getattr(request, "account_session", None) or live_session(request.session.get(SID))
+    session = _row_of(request)
     if session is not None:
         end_session(session, "signed_out", session.user, request)
 
@@ -115,7 +124,7 @@ def check(request: HttpRequest) -> str:
     """
     if BACKEND_SESSION_KEY not in request.session:
         return ""
-    session = live_session(request.session.get(SID))
+    session = _row_of(request)
     if session is not None and _is_idle(request, session):
         end_session(session, "idle", None, request)
         session = None
@@ -144,7 +153,7 @@ def _sign_out(request: HttpRequest) -> str:
     sid = request.session.get(SID)
     row = Session.objects.filter(pk=sid).first() if sid else None
     why = _WHY.get(_reason(row), _OTHERWISE) if row else _OTHERWISE
-    if row is not None and row.ended_at is None:
+    if row is not None:  # nothing is done to one that has ended
         end_session(row, "expired", None, request)
     request.session.flush()
     request.user = AnonymousUser()

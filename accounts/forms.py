@@ -23,7 +23,7 @@ from accounts.signing_in import SignInRefused, authenticate_person
 
 
 class SignInForm(AuthenticationForm):
-    """Name and password, by the one check both doors share. Keeps the name and never the password."""
+    """Name and password, by the one check both doors share. Keeps the name, never the password."""
 
     request: HttpRequest
     remember = forms.BooleanField(required=False)
@@ -109,9 +109,9 @@ class RegisterForm(UserCreationForm):
 class ResetForm(PasswordResetForm):
     """Asks for a link. Says the same whether there is an account."""
 
-    def save(self, *args: Any, request: HttpRequest | None = None, **kwargs: Any) -> None:
-        self._request = request
-        super().save(*args, request=request, **kwargs)
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        self._request = kwargs.get("request")
+        super().save(*args, **kwargs)
 
     def get_users(self, email: str) -> Any:
         """Those who get one: few in an hour, so that nobody's mailbox can be filled."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 from ipaddress import ip_address
 from typing import Any
 
-from django.contrib.auth.signals import user_logged_in, user_logged_out, user_login_failed
+from django.contrib.auth.signals import user_login_failed
 from django.dispatch import receiver
 from rest_framework.request import Request
 
@@ -79,7 +79,6 @@ def _note(event: str, outcome: str, user: User | None, request: Any) -> None:
     record(event, user=user, request=request, outcome=outcome)
 
 
-@receiver(user_logged_in)
 def record_sign_in(request: Any, user: User, **_: Any) -> None:
     """Whoever signs in acts for the rest of the request."""
     if acting() == NOBODY:
@@ -92,9 +91,3 @@ def record_failed_sign_in(credentials: dict[str, Any], request: Any = None, **_:
     name = str(credentials.get(User.USERNAME_FIELD) or "")
     user = User.objects.filter(username=name).first() if name and "\0" not in name else None
     _note(AccountEvent.Event.SIGN_IN_FAILED, AccountEvent.Outcome.REFUSED, user, request)
-
-
-@receiver(user_logged_out)
-def record_sign_out(request: Any, user: User | None, **_: Any) -> None:
-    if user is not None:
-        _note(AccountEvent.Event.SIGNED_OUT, AccountEvent.Outcome.DONE, user, request)

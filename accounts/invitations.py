@@ -27,22 +27,34 @@ class InvitationOver(Exception):
     """It was used meanwhile, or its time is over."""
 
 
-def invite(
-    email: str, roles: Iterable[Group] = (), *, by: str, days: int | None = None
-) -> Invitation:
-    """Write down that somebody may register.
+def prepare(invitation: Invitation, *, by: str, days: int | None = None) -> None:
+    """Say who invites, and until when.
 
     Args:
-        by: who invites, as the history tells it.
         days: how long the link opens; ``ACCOUNTS_INVITATION_DAYS`` if not told.
     """
     days = settings.ACCOUNTS_INVITATION_DAYS if days is None else days
+    invitation.invited_by = by
+    invitation.expires_at = timezone.now() + timedelta(days=days)
+
+
+def invite(
+    email: str, roles: Iterable[Group] = (), *, by: str, days: int | None = None
+) -> Invitation:
+    """Write down that somebody may register."""
+    invitation = Invitation(email=email)
+    prepare(invitation, by=by, days=days)
     with transaction.atomic():
-        invitation = Invitation.objects.create(
-            email=email, invited_by=by, expires_at=timezone.now() + timedelta(days=days)
-        )
+        invitation.save()
         invitation.roles.set(roles)
+        note(invitation)
     return invitation
+
+
+def note(invitation: Invitation, request: Any = None) -> None:
+    """Write down that somebody was invited, never the link."""
+    done = AccountEvent.Outcome.DONE
+    record(AccountEvent.Event.INVITED, request=request, outcome=done, detail=invitation.email)
 
 
 def path_of(invitation: Invitation) -> str:

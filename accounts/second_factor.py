@@ -123,7 +123,9 @@ def finish(request: Any, code: str) -> list[str]:
     """
     user = request.user
     with transaction.atomic():
-        device = TOTPDevice.objects.select_for_update(of=("self",)).filter(user=user, confirmed=False)
+        device = TOTPDevice.objects.select_for_update(of=("self",)).filter(
+            user=user, confirmed=False
+        )
         waiting = device.first()
         if waiting is None:
             return []

@@ -181,9 +181,9 @@ class ConfirmView(LimitedFormView):
 @require_safe
 def sessions(request: HttpRequest) -> HttpResponse:
     """Where one is signed in, by which door, since when."""
-    own = Session.objects.active().filter(user=request.user).order_by("-last_seen_at")
-    here = request.account_session.pk  # type: ignore[attr-defined]
-    rows = [{"session": it, "device": describe(it.device), "here": it.pk == here} for it in own]
+    here = request.account_session  # type: ignore[attr-defined]
+    own = Session.objects.active().filter(user=here.user).order_by("-last_seen_at")
+    rows = [{"session": it, "device": describe(it.device), "here": it == here} for it in own]
     rows.sort(key=lambda row: not row["here"])
     context = {"title": "Your sessions", "rows": rows, "others": len(rows) - 1}
     return render(request, "accounts/sessions.html", context)
@@ -193,8 +193,9 @@ def sessions(request: HttpRequest) -> HttpResponse:
 @require_POST
 def end_one(request: HttpRequest, sid: str) -> HttpResponse:
     """End a session of one's own; of somebody else's nothing is known here."""
-    session = get_object_or_404(Session, pk=sid, user=request.user)
-    if session == request.account_session:  # type: ignore[attr-defined]
+    here = request.account_session  # type: ignore[attr-defined]
+    session = get_object_or_404(Session, pk=sid, user=here.user)
+    if session == here:
         return redirect("accounts:sessions")  # that is what signing out is for
     ended = end_session(session, "ended_by_user", session.user, request)
     messages.success(request, "The session is ended." if ended else "It had ended already.")

@@ -164,6 +164,28 @@ KNOWN: tuple[Variable, ...] = (
     ),
     Variable("ACCOUNT_LOCK_MINUTES", "for how long", empty="15"),
     Variable("ACCOUNT_SESSION_LIMIT", "sessions an account may have; 0: any number", empty="5"),
+    Variable("ACCOUNTS_IDLE_MINUTES", "after which an idle browser is signed out", empty="30"),
+    Variable("ACCOUNTS_ABSOLUTE_HOURS", "longest session of a browser", empty="12"),
+    Variable("ACCOUNTS_REMEMBER_DAYS", "the same of one that is to remember", empty="14"),
+    Variable("ACCOUNTS_FRESH_MINUTES", "how long a sign-in opens what destroys", empty="15"),
+    Variable(
+        "ACCOUNTS_REGISTRATION", "who may register: invitation, open or off", empty="invitation"
+    ),
+    Variable("ACCOUNTS_INVITATION_DAYS", "how long an invitation opens", empty="7"),
+    Variable(
+        "ACCOUNTS_SECOND_FACTOR",
+        "roles that need a second factor, or none",
+        empty="operator,administrator in prod, none elsewhere",
+    ),
+    Variable(
+        "EMAIL_URL",
+        "the mail server",
+        empty="the console prints mail; in prod none is sent",
+        secret=True,
+    ),
+    Variable(
+        "EMAIL_FROM", "who mail is from", empty="skinspire@localhost", setting="DEFAULT_FROM_EMAIL"
+    ),
     Variable("DBOPS_ALLOW_COPY_TO_PROD", "whether anything may be copied into prod", empty="false"),
     Variable(
         "DBOPS_ALLOW_UNMASKED", "whether --no-mask may take prod's rows elsewhere", empty="true"

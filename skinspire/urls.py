@@ -15,7 +15,8 @@ _to_login = RedirectView.as_view(pattern_name="accounts:login", query_string=Tru
 urlpatterns = [
     path("", include("dbops.urls")),
     path("accounts/", include("accounts.urls")),
-    path("admin/login/", _to_login),  # before the admin's own: there is one login page
+    path("admin/login/", _to_login),  # before the admin's own: there is one page of each
+    path("admin/password_change/", RedirectView.as_view(pattern_name="accounts:password")),
     path("admin/", admin.site.urls),
     path("api/auth/", include("accounts.api_urls")),
 ]

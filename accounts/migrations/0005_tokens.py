@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('accounts', '0002_sessions_and_history'),
+        ('accounts', '0003_invitations_and_recovery_codes'),
     ]
 
     operations = [

@@ -28,12 +28,14 @@ from skinspire.storage import MalformedStorageUrl, backup_storage
 from skinspire.variables import (
     env,
     kept_secret,
+    mail_settings,
     read_counts,
     read_flag,
     read_list,
     read_number,
     read_secret,
     read_text,
+    read_word,
     split_list,
 )
 
@@ -104,6 +106,8 @@ INSTALLED_APPS = [
     "django.contrib.sessions",
     "django.contrib.messages",
     "django.contrib.staticfiles",
+    "django_otp",
+    "django_otp.plugins.otp_totp",
     "rest_framework",
     "rest_framework_simplejwt",
 ]
@@ -117,8 +121,10 @@ MIDDLEWARE = [
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
-    "accounts.middleware.ActingUserMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
+    "accounts.middleware.BrowserSessionMiddleware",  # may sign out, and says why
+    "accounts.middleware.ActingUserMiddleware",
+    "accounts.middleware.ProofMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]
 ROOT_URLCONF = "skinspire.urls"
@@ -140,15 +146,13 @@ TEMPLATES = [
 ]
 
 AUTH_USER_MODEL = "accounts.User"
-AUTH_PASSWORD_VALIDATORS = [
-    {"NAME": f"django.contrib.auth.password_validation.{name}"}
-    for name in (
-        "UserAttributeSimilarityValidator",
-        "MinimumLengthValidator",
-        "CommonPasswordValidator",
-        "NumericPasswordValidator",
-    )
-]
+# As NIST SP 800-63B has it: long, not on the list of those everybody tries, and of any characters.
+AUTH_PASSWORD_VALIDATORS: list[dict[str, Any]] = [
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator",
+     "OPTIONS": {"min_length": 12}},
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+    {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
+]  # fmt: skip
 PASSWORD_HASHERS = [
     "accounts.hashers.OwaspArgon2PasswordHasher",
     "django.contrib.auth.hashers.PBKDF2PasswordHasher",
@@ -159,6 +163,48 @@ next two: after a change run migrate, or apply_triggers."""
 ACCOUNT_LOCK_MINUTES = read_number(env, "ACCOUNT_LOCK_MINUTES", 15)
 ACCOUNT_SESSION_LIMIT = read_number(env, "ACCOUNT_SESSION_LIMIT", 5)
 """Sessions an account may have at once, of both doors; the oldest end. 0: any number."""
+ACCOUNTS_IDLE_MINUTES = read_number(env, "ACCOUNTS_IDLE_MINUTES", 30)
+"""A browser left alone for so long is signed out; 0: never."""
+ACCOUNTS_ABSOLUTE_HOURS = read_number(env, "ACCOUNTS_ABSOLUTE_HOURS", 12)
+"""After which a browser's session is over, however busy."""
+ACCOUNTS_REMEMBER_DAYS = read_number(env, "ACCOUNTS_REMEMBER_DAYS", 14)
+"""The same where somebody ticked to stay signed in; 0: nobody may."""
+ACCOUNTS_FRESH_MINUTES = read_number(env, "ACCOUNTS_FRESH_MINUTES", 15)
+"""For how long a sign-in counts as recent."""
+ACCOUNTS_FRESH_VIEWS = frozenset(
+    {
+        *(f"admin:dbops_operation_{it}" for it in ("restore", "copy", "triggers", "undo")),
+        "admin:accounts_user_add",
+        "admin:accounts_user_change",
+        "admin:accounts_user_delete",
+        "admin:auth_user_password_change",
+        "admin:accounts_invitation_add",
+        "admin:auth_group_add",
+        "admin:auth_group_change",
+        "admin:auth_group_delete",
+        *(f"accounts:second_factor_{it}" for it in ("begin", "set_up", "codes", "remove")),
+    }
+)
+"""Views that need a recent one: what replaces databases, and what decides who gets in."""
+ACCOUNTS_REGISTRATION = read_word(env, "ACCOUNTS_REGISTRATION", ("invitation", "off", "open"))
+ACCOUNTS_INVITATION_DAYS = read_number(env, "ACCOUNTS_INVITATION_DAYS", 7)
+ACCOUNTS_SECOND_FACTOR = read_list(
+    env,
+    "ACCOUNTS_SECOND_FACTOR",
+    ["operator", "administrator"] if ENVIRONMENT.name == "prod" else [],
+)
+"""Roles that need a second factor; where there are any, superusers do, too. "none": no role."""
+if ACCOUNTS_SECOND_FACTOR == ["none"]:
+    ACCOUNTS_SECOND_FACTOR = []
+OTP_TOTP_ISSUER = f"Skinspire {ENVIRONMENT.name}"
+OTP_ADMIN_HIDE_SENSITIVE_DATA = True
+PASSWORD_RESET_TIMEOUT = 3600
+globals().update(
+    mail_settings(env, "dummymail://" if ENVIRONMENT.name == "prod" else "consolemail://")
+)
+DEFAULT_FROM_EMAIL = SERVER_EMAIL = (
+    read_text(env, "EMAIL_FROM") or "Skinspire <skinspire@localhost>"
+)
 AUTHENTICATION_BACKENDS = ["accounts.backends.LockingBackend"]
 LOGIN_URL = "accounts:login"
 LOGIN_REDIRECT_URL = "dashboard"
@@ -166,11 +212,15 @@ LOGOUT_REDIRECT_URL = "accounts:login"
 # Consoles of several environments on one host must not sign each other's people out.
 SESSION_COOKIE_NAME = f"skinspire_{ENVIRONMENT.name}_session"
 CSRF_COOKIE_NAME = f"skinspire_{ENVIRONMENT.name}_csrf"
+CSRF_COOKIE_HTTPONLY = True  # forms bear the token; no script asks for it
+CSRF_COOKIE_SAMESITE = "Lax"
 SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = "Lax"
-SESSION_COOKIE_AGE = 12 * 3600
+SESSION_COOKIE_AGE = ACCOUNTS_ABSOLUTE_HOURS * 3600
 SESSION_EXPIRE_AT_BROWSER_CLOSE = True
 SECURE_CONTENT_TYPE_NOSNIFF = True
+SECURE_REFERRER_POLICY = "same-origin"
+SECURE_CROSS_ORIGIN_OPENER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"
 CONTENT_SECURITY_POLICY = {
     "DIRECTIVES": {
@@ -233,6 +283,9 @@ DBOPS_ALLOW_UNMASKED = read_flag(env, "DBOPS_ALLOW_UNMASKED", True)
 DBOPS_DEFUSE = (
     "django_session",
     "accounts_session*",
+    "accounts_invitation*",
+    "accounts_recoverycode",
+    "otp_*",
     "token_blacklist_*",
     "authtoken_token",
     "knox_authtoken",
