@@ -196,6 +196,14 @@ KNOWN: tuple[Variable, ...] = (
         "tables emptied in copies, beside those Skinspire knows",
         empty="those alone",
     ),
+    Variable(
+        "DBOPS_ROW_HISTORY",
+        "tables whose rows' history is kept, as table: columns left out",
+        empty="none",
+    ),
+    Variable(
+        "DBOPS_EVENT_TRIGGER", "whether tables made later get their triggers at once", empty="false"
+    ),
     Variable("DBOPS_MASKING_FILE", "the masking rules", empty="skinspire/masking.toml"),
     Variable(
         "MASKING_KEY",

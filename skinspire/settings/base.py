@@ -299,6 +299,11 @@ DBOPS_DEFUSE = (
     *read_list(env, "DBOPS_DEFUSE", []),
 )
 """Tables emptied in a copy for another environment: sessions, tokens, jobs about to run."""
+DBOPS_ROW_HISTORY = tuple(read_list(env, "DBOPS_ROW_HISTORY", []))
+"""Tables whose rows' history is kept: names or patterns, each with columns to be left out after a
+colon ("clinic.patients: notes"). Passwords, tokens and the like are left out by their names."""
+DBOPS_EVENT_TRIGGER = read_flag(env, "DBOPS_EVENT_TRIGGER", False)
+"""Whether tables made later get their triggers at once; it takes a superuser to see to that."""
 DBOPS_KEEP_PREVIOUS_DAYS = read_number(env, "DBOPS_KEEP_PREVIOUS_DAYS", 7)
 """Days a replaced database is kept for an undo, unless the next operation ends it first."""
 DBOPS_RETENTION = read_counts(env, "BACKUP_RETENTION", {"daily": 7, "weekly": 4, "monthly": 12})
