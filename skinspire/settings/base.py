@@ -95,6 +95,8 @@ SECRET_KEY_FALLBACKS = split_list(read_secret(env, "SECRET_KEY_FALLBACKS"))
 
 INSTALLED_APPS = [
     "skinspire",
+    "django_otp",
+    "django_otp.plugins.otp_totp",  # before accounts, which takes its secrets out of the admin
     "accounts",
     "dbops",  # before dbbackup and django_tasks_db: its commands replace theirs
     "dbbackup",
@@ -106,8 +108,6 @@ INSTALLED_APPS = [
     "django.contrib.sessions",
     "django.contrib.messages",
     "django.contrib.staticfiles",
-    "django_otp",
-    "django_otp.plugins.otp_totp",
     "rest_framework",
     "rest_framework_simplejwt",
 ]
@@ -152,6 +152,7 @@ AUTH_PASSWORD_VALIDATORS: list[dict[str, Any]] = [
      "OPTIONS": {"min_length": 12}},
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
     {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
+    {"NAME": "accounts.password_rules.GuessablePasswordValidator"},
 ]  # fmt: skip
 PASSWORD_HASHERS = [
     "accounts.hashers.OwaspArgon2PasswordHasher",
