@@ -182,3 +182,12 @@ class AccountEvent(models.Model):
     def __str__(self) -> str:
         words = dict(self.Event.choices)
         return f"{self.username} {words.get(self.event, self.event)}"
+
+
+class RequestCount(models.Model):
+    """How many requests came from somewhere since its minute began."""
+
+    key = models.CharField(max_length=64, primary_key=True)
+    """SHA-256 of where from and what for."""
+    count = models.PositiveIntegerField()
+    ends_at = models.DateTimeField()

@@ -164,6 +164,17 @@ KNOWN: tuple[Variable, ...] = (
     ),
     Variable("ACCOUNT_LOCK_MINUTES", "for how long", empty="15"),
     Variable("ACCOUNT_SESSION_LIMIT", "sessions an account may have; 0: any number", empty="5"),
+    Variable("ACCOUNT_REFRESH_HOURS", "how long a program stays signed in", empty="12"),
+    Variable(
+        "ACCOUNT_REFRESH_GRACE_SECONDS",
+        "how long a used refresh token is taken again",
+        empty="5",
+    ),
+    Variable(
+        "API_LIMITS",
+        "requests to the API a minute",
+        empty="sign-in=30,open=600,signed-in=1200",
+    ),
     Variable("DBOPS_ALLOW_COPY_TO_PROD", "whether anything may be copied into prod", empty="false"),
     Variable(
         "DBOPS_ALLOW_UNMASKED", "whether --no-mask may take prod's rows elsewhere", empty="true"

@@ -106,6 +106,8 @@ INSTALLED_APPS = [
     "django.contrib.staticfiles",
     "rest_framework",
     "rest_framework_simplejwt",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
 ]
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
@@ -189,18 +191,46 @@ REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": ["accounts.authentication.ActingJWTAuthentication"],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
-    "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
+    "DEFAULT_PARSER_CLASSES": ["skinspire.bounds.BoundedJSONParser"],
+    "DEFAULT_CONTENT_NEGOTIATION_CLASS": "skinspire.bounds.BoundedNegotiation",
+    "DEFAULT_THROTTLE_CLASSES": ["accounts.throttles.SharedThrottle"],
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "EXCEPTION_HANDLER": "skinspire.api.problem_of",
+    "URL_FORMAT_OVERRIDE": None,
 }
-SIMPLE_JWT = {
-    "ACCESS_TOKEN_LIFETIME": timedelta(minutes=10),
-    "REFRESH_TOKEN_LIFETIME": timedelta(hours=12),
+ACCOUNT_REFRESH_HOURS = read_number(env, "ACCOUNT_REFRESH_HOURS", 12)
+"""How long a program stays signed in, by refresh tokens."""
+ACCOUNT_REFRESH_GRACE_SECONDS = read_number(env, "ACCOUNT_REFRESH_GRACE_SECONDS", 5)
+"""How long a refresh token may be used again after its first use, by requests under way."""
+API_LIMITS = read_counts(env, "API_LIMITS", {"sign-in": 30, "open": 600, "signed-in": 1200})
+"""Requests a minute: sign-ins and other open endpoints for each address, and for each user."""
+API_LONGEST_BODY = 1 << 20
+"""Bytes."""
+SIMPLE_JWT = {  # accounts/tokens.py signs and verifies
+    "ACCESS_TOKEN_LIFETIME": timedelta(minutes=5),
+    "REFRESH_TOKEN_LIFETIME": timedelta(hours=ACCOUNT_REFRESH_HOURS),
     "ALGORITHM": "HS256",
-    "UPDATE_LAST_LOGIN": True,
-    "TOKEN_OBTAIN_SERIALIZER": "accounts.authentication.RecordedTokenObtainSerializer",
+    "AUTH_TOKEN_CLASSES": ["accounts.tokens.SessionAccessToken"],
+    "USER_ID_CLAIM": "sub",
     # Environments may share a SECRET_KEY; user 1 of dev is not user 1 of prod.
     "ISSUER": "skinspire",
     "AUDIENCE": f"skinspire-{ENVIRONMENT.name}",
-    "CHECK_REVOKE_TOKEN": True,
+}
+SPECTACULAR_SETTINGS = {
+    "TITLE": "Skinspire",
+    "DESCRIPTION": "Back up, restore, copy and watch the PostgreSQL databases of a team.",
+    "VERSION": "1",
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
+    "SERVE_AUTHENTICATION": [],
+    "SCHEMA_PATH_PREFIX": "/api/[a-z]+",
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "SWAGGER_UI_SETTINGS": {"persistAuthorization": False, "validatorUrl": None},
+    "POSTPROCESSING_HOOKS": [
+        "drf_spectacular.hooks.postprocess_schema_enums",
+        "skinspire.api.add_problems",
+    ],
 }
 
 STORAGES = {
@@ -233,6 +263,7 @@ DBOPS_ALLOW_UNMASKED = read_flag(env, "DBOPS_ALLOW_UNMASKED", True)
 DBOPS_DEFUSE = (
     "django_session",
     "accounts_session*",
+    "accounts_requestcount",
     "token_blacklist_*",
     "authtoken_token",
     "knox_authtoken",
