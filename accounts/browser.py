@@ -50,7 +50,7 @@ def sign_in(
     same person's.
 
     Args:
-        remember: beyond closing the browser, for ``ACCOUNTS_REMEMBER_DAYS``.
+        remember: beyond closing the browser, for ``ACCOUNT_REMEMBER_DAYS``.
 
     Raises:
         SessionRefused: the database let none begin.
@@ -65,9 +65,9 @@ def open_browser_session(request: Any, user: User, **_: Any) -> None:
     """Whoever Django lets in has a row, whichever code asked for it."""
     remember = getattr(request, "remember", False)
     lifetime = (
-        timedelta(days=settings.ACCOUNTS_REMEMBER_DAYS)
+        timedelta(days=settings.ACCOUNT_REMEMBER_DAYS)
         if remember
-        else timedelta(hours=settings.ACCOUNTS_ABSOLUTE_HOURS)
+        else timedelta(hours=settings.ACCOUNT_ABSOLUTE_HOURS)
     )
     if acting() == NOBODY:
         become(actor_of(user))  # for the rest of the request
@@ -104,7 +104,7 @@ def prove(request: Any) -> None:
 def is_fresh(request: HttpRequest) -> bool:
     """Whether that was recently enough for what destroys."""
     age = time.time() - request.session.get(PROVEN_AT, 0)
-    return 0 <= age < settings.ACCOUNTS_FRESH_MINUTES * 60
+    return 0 <= age < settings.ACCOUNT_FRESH_MINUTES * 60
 
 
 @receiver(user_logged_out)
@@ -138,7 +138,7 @@ def check(request: HttpRequest) -> str:
 
 def _is_idle(request: HttpRequest, session: Session) -> bool:
     """A browser that is to remember may lie idle: what destroys asks for a proof anyway."""
-    longest = timedelta(minutes=settings.ACCOUNTS_IDLE_MINUTES)
+    longest = timedelta(minutes=settings.ACCOUNT_IDLE_MINUTES)
     unseen = timezone.now() - session.last_seen_at
     return bool(longest) and not request.session.get(REMEMBERED) and unseen >= longest
 

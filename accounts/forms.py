@@ -32,7 +32,7 @@ class SignInForm(AuthenticationForm):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        days = settings.ACCOUNTS_REMEMBER_DAYS
+        days = settings.ACCOUNT_REMEMBER_DAYS
         self.fields["remember"].label = f"Stay signed in for {days} days"
         if not days:
             del self.fields["remember"]

@@ -31,9 +31,9 @@ def prepare(invitation: Invitation, *, by: str, days: int | None = None) -> None
     """Say who invites, and until when.
 
     Args:
-        days: how long the link opens; ``ACCOUNTS_INVITATION_DAYS`` if not told.
+        days: how long the link opens; ``ACCOUNT_INVITATION_DAYS`` if not told.
     """
-    days = settings.ACCOUNTS_INVITATION_DAYS if days is None else days
+    days = settings.ACCOUNT_INVITATION_DAYS if days is None else days
     invitation.invited_by = by
     invitation.expires_at = timezone.now() + timedelta(days=days)
 

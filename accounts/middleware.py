@@ -77,7 +77,7 @@ class ActingUserMiddleware:
 
 class ProofMiddleware:
     """What has to be proved before a view is entered: a second factor, by whoever needs one, and
-    a recent sign-in, before anything that destroys (``ACCOUNTS_FRESH_VIEWS``)."""
+    a recent sign-in, before anything that destroys (``ACCOUNT_FRESH_VIEWS``)."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self._get_response = get_response
@@ -94,6 +94,6 @@ class ProofMiddleware:
         if match.namespace != "accounts" and second_factor.is_missing(request):
             messages.warning(request, "Your role needs a second factor. Set one up to go on.")
             return lead_to("accounts:second_factor", request)
-        if match.view_name in settings.ACCOUNTS_FRESH_VIEWS and not browser.is_fresh(request):
+        if match.view_name in settings.ACCOUNT_FRESH_VIEWS and not browser.is_fresh(request):
             return lead_to("accounts:confirm", request)
         return None

@@ -230,3 +230,12 @@ class RecoveryCode(models.Model):
                 fields=["user", "code_hash"], name="accounts_recovery_code_once"
             )
         ]
+
+
+class RequestCount(models.Model):
+    """How many requests came from somewhere since its minute began."""
+
+    key = models.CharField(max_length=64, primary_key=True)
+    """SHA-256 of where from and what for."""
+    count = models.PositiveIntegerField()
+    ends_at = models.DateTimeField()

@@ -4,6 +4,7 @@ the service's own name)."""
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 from typing import Any
 
 from django.contrib.auth.password_validation import CommonPasswordValidator
@@ -46,5 +47,5 @@ class GuessablePasswordValidator:
 
 def _is_sequence(text: str) -> bool:
     """Whether most characters follow on the one before, up or down."""
-    steps = [abs(ord(b) - ord(a)) for a, b in zip(text, text[1:], strict=False)]
+    steps = [abs(ord(b) - ord(a)) for a, b in pairwise(text)]
     return sum(step <= 1 for step in steps) * 3 > len(steps) * 2

@@ -1,4 +1,4 @@
-"""Registering: by invitation, by anybody, or not at all (``ACCOUNTS_REGISTRATION``)."""
+"""Registering: by invitation, by anybody, or not at all (``ACCOUNT_REGISTRATION``)."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class RegisterView(FormView):
     invitation: Invitation | None = None
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
-        way = settings.ACCOUNTS_REGISTRATION
+        way = settings.ACCOUNT_REGISTRATION
         if way == "off" or ("token" not in kwargs and way != "open"):
             raise Http404
         if request.user.is_authenticated:

@@ -49,8 +49,8 @@ def has_second_factor(user: Any) -> bool:
 
 
 def needs_second_factor(user: Any) -> bool:
-    """Whether this installation lets the account in with one alone (``ACCOUNTS_SECOND_FACTOR``)."""
-    roles = settings.ACCOUNTS_SECOND_FACTOR
+    """Whether this installation lets the account in with one alone (``ACCOUNT_SECOND_FACTOR``)."""
+    roles = settings.ACCOUNT_SECOND_FACTOR
     if not roles:
         return False
     return user.is_superuser or user.groups.filter(name__in=roles).exists()

@@ -85,7 +85,7 @@ class SignInView(LimitedFormView, LoginView):
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         context = super().get_context_data(**kwargs)
-        return context | {"may_register": settings.ACCOUNTS_REGISTRATION == "open"}
+        return context | {"may_register": settings.ACCOUNT_REGISTRATION == "open"}
 
 
 @method_decorator(never_cache, name="dispatch")

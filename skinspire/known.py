@@ -164,16 +164,16 @@ KNOWN: tuple[Variable, ...] = (
     ),
     Variable("ACCOUNT_LOCK_MINUTES", "for how long", empty="15"),
     Variable("ACCOUNT_SESSION_LIMIT", "sessions an account may have; 0: any number", empty="5"),
-    Variable("ACCOUNTS_IDLE_MINUTES", "after which an idle browser is signed out", empty="30"),
-    Variable("ACCOUNTS_ABSOLUTE_HOURS", "longest session of a browser", empty="12"),
-    Variable("ACCOUNTS_REMEMBER_DAYS", "the same of one that is to remember", empty="14"),
-    Variable("ACCOUNTS_FRESH_MINUTES", "how long a sign-in opens what destroys", empty="15"),
+    Variable("ACCOUNT_IDLE_MINUTES", "after which an idle browser is signed out", empty="30"),
+    Variable("ACCOUNT_ABSOLUTE_HOURS", "longest session of a browser", empty="12"),
+    Variable("ACCOUNT_REMEMBER_DAYS", "the same of one that is to remember", empty="14"),
+    Variable("ACCOUNT_FRESH_MINUTES", "how long a sign-in opens what destroys", empty="15"),
     Variable(
-        "ACCOUNTS_REGISTRATION", "who may register: invitation, open or off", empty="invitation"
+        "ACCOUNT_REGISTRATION", "who may register: invitation, open or off", empty="invitation"
     ),
-    Variable("ACCOUNTS_INVITATION_DAYS", "how long an invitation opens", empty="7"),
+    Variable("ACCOUNT_INVITATION_DAYS", "how long an invitation opens", empty="7"),
     Variable(
-        "ACCOUNTS_SECOND_FACTOR",
+        "ACCOUNT_SECOND_FACTOR",
         "roles that need a second factor, or none",
         empty="operator,administrator in prod, none elsewhere",
     ),
@@ -185,6 +185,17 @@ KNOWN: tuple[Variable, ...] = (
     ),
     Variable(
         "EMAIL_FROM", "who mail is from", empty="skinspire@localhost", setting="DEFAULT_FROM_EMAIL"
+    ),
+    Variable("ACCOUNT_REFRESH_HOURS", "how long a program stays signed in", empty="12"),
+    Variable(
+        "ACCOUNT_REFRESH_GRACE_SECONDS",
+        "how long a used refresh token is taken again",
+        empty="5",
+    ),
+    Variable(
+        "API_LIMITS",
+        "requests to the API a minute",
+        empty="sign-in=30,open=600,signed-in=1200",
     ),
     Variable("DBOPS_ALLOW_COPY_TO_PROD", "whether anything may be copied into prod", empty="false"),
     Variable(

@@ -339,7 +339,7 @@ def test_an_invitation_opens_once_and_gives_its_roles(operators: Group) -> None:
 
 def test_whoever_registers_gets_no_power_he_names(settings: Any, nora: User) -> None:
     """Fault 66: is_staff, is_superuser, groups, id and the like are ignored, by both ways in."""
-    settings.ACCOUNTS_REGISTRATION = "open"
+    settings.ACCOUNT_REGISTRATION = "open"
     assert Client().post("/accounts/register/", POWERS | NEW).status_code == 302
     link = invitations.path_of(invitations.invite("i@example.org", by="root"))
     assert Client().post(link, POWERS | NEW | {"username": "invited"}).status_code == 302
@@ -362,19 +362,19 @@ def test_invitations_end_and_cannot_be_made_up(settings: Any) -> None:
     assert Client().get(link).status_code == 410
     assert Client().post(link, NEW).status_code == 410
     assert Client().get("/accounts/register/x:y:z/").status_code == 410
-    settings.ACCOUNTS_REGISTRATION = "off"
+    settings.ACCOUNT_REGISTRATION = "off"
     assert Client().get(link).status_code == 404
 
 
 @pytest.mark.parametrize(("way", "status"), [("open", 200), ("invitation", 404), ("off", 404)])
 def test_who_may_register_is_a_setting(settings: Any, way: str, status: int) -> None:
-    settings.ACCOUNTS_REGISTRATION = way
+    settings.ACCOUNT_REGISTRATION = way
     assert Client().get("/accounts/register/").status_code == status
     assert ("Register" in told(Client().get(LOGIN))) == (way == "open")
 
 
 def test_a_name_or_address_that_is_taken_is_refused(settings: Any, nora: User) -> None:
-    settings.ACCOUNTS_REGISTRATION = "open"
+    settings.ACCOUNT_REGISTRATION = "open"
     page = Client().post(
         "/accounts/register/", NEW | {"username": "NORA", "email": "NORA@example.org"}
     )
@@ -440,7 +440,7 @@ def test_what_replaces_a_database_asks_who_sits_there(root: User) -> None:
 
 def test_every_view_that_needs_a_recent_proof_exists(settings: Any) -> None:
     names = {name for name, _ in _views()}
-    assert names >= settings.ACCOUNTS_FRESH_VIEWS
+    assert names >= settings.ACCOUNT_FRESH_VIEWS
 
 
 # Every page

@@ -143,7 +143,7 @@ def test_a_wrong_first_code_sets_nothing_up(nora: User) -> None:
 
 
 def test_a_role_that_needs_one_gets_no_further_without(nora: User, settings: Any) -> None:
-    settings.ACCOUNTS_SECOND_FACTOR = ["operator"]
+    settings.ACCOUNT_SECOND_FACTOR = ["operator"]
     client = Client()
     step_one(client)
     assert client.get("/").status_code == 200

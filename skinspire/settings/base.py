@@ -110,6 +110,8 @@ INSTALLED_APPS = [
     "django.contrib.staticfiles",
     "rest_framework",
     "rest_framework_simplejwt",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
 ]
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
@@ -164,15 +166,15 @@ next two: after a change run migrate, or apply_triggers."""
 ACCOUNT_LOCK_MINUTES = read_number(env, "ACCOUNT_LOCK_MINUTES", 15)
 ACCOUNT_SESSION_LIMIT = read_number(env, "ACCOUNT_SESSION_LIMIT", 5)
 """Sessions an account may have at once, of both doors; the oldest end. 0: any number."""
-ACCOUNTS_IDLE_MINUTES = read_number(env, "ACCOUNTS_IDLE_MINUTES", 30)
+ACCOUNT_IDLE_MINUTES = read_number(env, "ACCOUNT_IDLE_MINUTES", 30)
 """A browser left alone for so long is signed out; 0: never."""
-ACCOUNTS_ABSOLUTE_HOURS = read_number(env, "ACCOUNTS_ABSOLUTE_HOURS", 12)
+ACCOUNT_ABSOLUTE_HOURS = read_number(env, "ACCOUNT_ABSOLUTE_HOURS", 12)
 """After which a browser's session is over, however busy."""
-ACCOUNTS_REMEMBER_DAYS = read_number(env, "ACCOUNTS_REMEMBER_DAYS", 14)
+ACCOUNT_REMEMBER_DAYS = read_number(env, "ACCOUNT_REMEMBER_DAYS", 14)
 """The same where somebody ticked to stay signed in; 0: nobody may."""
-ACCOUNTS_FRESH_MINUTES = read_number(env, "ACCOUNTS_FRESH_MINUTES", 15)
+ACCOUNT_FRESH_MINUTES = read_number(env, "ACCOUNT_FRESH_MINUTES", 15)
 """For how long a sign-in counts as recent."""
-ACCOUNTS_FRESH_VIEWS = frozenset(
+ACCOUNT_FRESH_VIEWS = frozenset(
     {
         *(f"admin:dbops_operation_{it}" for it in ("restore", "copy", "triggers", "undo")),
         "admin:accounts_user_add",
@@ -187,16 +189,16 @@ ACCOUNTS_FRESH_VIEWS = frozenset(
     }
 )
 """Views that need a recent one: what replaces databases, and what decides who gets in."""
-ACCOUNTS_REGISTRATION = read_word(env, "ACCOUNTS_REGISTRATION", ("invitation", "off", "open"))
-ACCOUNTS_INVITATION_DAYS = read_number(env, "ACCOUNTS_INVITATION_DAYS", 7)
-ACCOUNTS_SECOND_FACTOR = read_list(
+ACCOUNT_REGISTRATION = read_word(env, "ACCOUNT_REGISTRATION", ("invitation", "off", "open"))
+ACCOUNT_INVITATION_DAYS = read_number(env, "ACCOUNT_INVITATION_DAYS", 7)
+ACCOUNT_SECOND_FACTOR = read_list(
     env,
-    "ACCOUNTS_SECOND_FACTOR",
+    "ACCOUNT_SECOND_FACTOR",
     ["operator", "administrator"] if ENVIRONMENT.name == "prod" else [],
 )
 """Roles that need a second factor; where there are any, superusers do, too. "none": no role."""
-if ACCOUNTS_SECOND_FACTOR == ["none"]:
-    ACCOUNTS_SECOND_FACTOR = []
+if ACCOUNT_SECOND_FACTOR == ["none"]:
+    ACCOUNT_SECOND_FACTOR = []
 OTP_TOTP_ISSUER = f"Skinspire {ENVIRONMENT.name}"
 OTP_ADMIN_HIDE_SENSITIVE_DATA = True
 PASSWORD_RESET_TIMEOUT = 3600
@@ -217,7 +219,7 @@ CSRF_COOKIE_HTTPONLY = True  # forms bear the token; no script asks for it
 CSRF_COOKIE_SAMESITE = "Lax"
 SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = "Lax"
-SESSION_COOKIE_AGE = ACCOUNTS_ABSOLUTE_HOURS * 3600
+SESSION_COOKIE_AGE = ACCOUNT_ABSOLUTE_HOURS * 3600
 SESSION_EXPIRE_AT_BROWSER_CLOSE = True
 SECURE_CONTENT_TYPE_NOSNIFF = True
 SECURE_REFERRER_POLICY = "same-origin"
@@ -240,18 +242,46 @@ REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": ["accounts.authentication.ActingJWTAuthentication"],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
-    "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
+    "DEFAULT_PARSER_CLASSES": ["skinspire.bounds.BoundedJSONParser"],
+    "DEFAULT_CONTENT_NEGOTIATION_CLASS": "skinspire.bounds.BoundedNegotiation",
+    "DEFAULT_THROTTLE_CLASSES": ["accounts.throttles.SharedThrottle"],
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "EXCEPTION_HANDLER": "skinspire.api.problem_of",
+    "URL_FORMAT_OVERRIDE": None,
 }
-SIMPLE_JWT = {
-    "ACCESS_TOKEN_LIFETIME": timedelta(minutes=10),
-    "REFRESH_TOKEN_LIFETIME": timedelta(hours=12),
+ACCOUNT_REFRESH_HOURS = read_number(env, "ACCOUNT_REFRESH_HOURS", 12)
+"""How long a program stays signed in, by refresh tokens."""
+ACCOUNT_REFRESH_GRACE_SECONDS = read_number(env, "ACCOUNT_REFRESH_GRACE_SECONDS", 5)
+"""How long a refresh token may be used again after its first use, by requests under way."""
+API_LIMITS = read_counts(env, "API_LIMITS", {"sign-in": 30, "open": 600, "signed-in": 1200})
+"""Requests a minute: sign-ins and other open endpoints for each address, and for each user."""
+API_LONGEST_BODY = 1 << 20
+"""Bytes."""
+SIMPLE_JWT = {  # accounts/tokens.py signs and verifies
+    "ACCESS_TOKEN_LIFETIME": timedelta(minutes=5),
+    "REFRESH_TOKEN_LIFETIME": timedelta(hours=ACCOUNT_REFRESH_HOURS),
     "ALGORITHM": "HS256",
-    "UPDATE_LAST_LOGIN": True,
-    "TOKEN_OBTAIN_SERIALIZER": "accounts.authentication.RecordedTokenObtainSerializer",
+    "AUTH_TOKEN_CLASSES": ["accounts.tokens.SessionAccessToken"],
+    "USER_ID_CLAIM": "sub",
     # Environments may share a SECRET_KEY; user 1 of dev is not user 1 of prod.
     "ISSUER": "skinspire",
     "AUDIENCE": f"skinspire-{ENVIRONMENT.name}",
-    "CHECK_REVOKE_TOKEN": True,
+}
+SPECTACULAR_SETTINGS = {
+    "TITLE": "Skinspire",
+    "DESCRIPTION": "Back up, restore, copy and watch the PostgreSQL databases of a team.",
+    "VERSION": "1",
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
+    "SERVE_AUTHENTICATION": [],
+    "SCHEMA_PATH_PREFIX": "/api/[a-z]+",
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "SWAGGER_UI_SETTINGS": {"persistAuthorization": False, "validatorUrl": None},
+    "POSTPROCESSING_HOOKS": [
+        "drf_spectacular.hooks.postprocess_schema_enums",
+        "skinspire.api.add_problems",
+    ],
 }
 
 STORAGES = {
@@ -287,6 +317,7 @@ DBOPS_DEFUSE = (
     "accounts_invitation*",
     "accounts_recoverycode",
     "otp_*",
+    "accounts_requestcount",
     "token_blacklist_*",
     "authtoken_token",
     "knox_authtoken",

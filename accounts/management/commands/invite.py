@@ -34,8 +34,8 @@ class Command(BaseCommand):
         parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        if settings.ACCOUNTS_REGISTRATION == "off":
-            raise CommandError("Nobody registers here: ACCOUNTS_REGISTRATION is off.")
+        if settings.ACCOUNT_REGISTRATION == "off":
+            raise CommandError("Nobody registers here: ACCOUNT_REGISTRATION is off.")
         days = options["days"]
         if days is not None and not 1 <= days <= _MOST_DAYS:
             raise CommandError(f"--days must be from 1 to {_MOST_DAYS}.")
