@@ -29,6 +29,7 @@ bench: install
 	$(BIN)/python benchmarks/backup.py
 	$(BIN)/python benchmarks/restore.py
 	$(BIN)/python benchmarks/copy.py
+	$(BIN)/python benchmarks/triggers.py
 
 matrix: test
 

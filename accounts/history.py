@@ -7,13 +7,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.contrib.auth.signals import user_logged_in, user_logged_out
-from django.dispatch import receiver
 from rest_framework.request import Request
 
 from accounts.addresses import client_address
 from accounts.models import AccountEvent, Door, Session, User
-from skinspire.acting import NOBODY, Actor, acting, become
+from skinspire.acting import NOBODY, Actor
 
 _LONGEST_DEVICE, _LONGEST_DETAIL = 300, 200
 
@@ -65,21 +63,3 @@ def where_from(request: Any) -> dict[str, Any]:
         "address": client_address(request) or None,
         "device": request.META.get("HTTP_USER_AGENT", "").replace("\0", "")[:_LONGEST_DEVICE],
     }
-
-
-def _note(event: str, outcome: str, user: User | None, request: Any) -> None:
-    record(event, user=user, request=request, outcome=outcome)
-
-
-@receiver(user_logged_in)
-def record_sign_in(request: Any, user: User, **_: Any) -> None:
-    """Whoever signs in acts for the rest of the request."""
-    if acting() == NOBODY:
-        become(actor_of(user))
-    _note(AccountEvent.Event.SIGNED_IN, AccountEvent.Outcome.DONE, user, request)
-
-
-@receiver(user_logged_out)
-def record_sign_out(request: Any, user: User | None, **_: Any) -> None:
-    if user is not None:
-        _note(AccountEvent.Event.SIGNED_OUT, AccountEvent.Outcome.DONE, user, request)

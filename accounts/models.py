@@ -152,6 +152,13 @@ class AccountEvent(models.Model):
         SESSION_ENDED = "session_ended", "session ended"
         TOKEN_REFRESHED = "token_refreshed", "token refreshed"
         TOKEN_REPLAYED = "token_replayed", "token used again"
+        INVITED = "invited", "invited"
+        REGISTERED = "registered", "registered"
+        RESET_REQUESTED = "reset_requested", "link for a new password asked for"
+        SECOND_FACTOR_SET = "second_factor_set", "second factor set up"
+        SECOND_FACTOR_FAILED = "second_factor_failed", "second factor failed"
+        SECOND_FACTOR_REMOVED = "second_factor_removed", "second factor removed"
+        RECOVERY_CODES_MADE = "recovery_codes_made", "recovery codes made"
 
     class Outcome(models.TextChoices):
         DONE = "done", "done"
@@ -182,3 +189,53 @@ class AccountEvent(models.Model):
     def __str__(self) -> str:
         words = dict(self.Event.choices)
         return f"{self.username} {words.get(self.event, self.event)}"
+
+
+class InvitationQuerySet(models.QuerySet["Invitation"]):
+    def open(self) -> InvitationQuerySet:
+        """Those that still let somebody register, by the database's clock."""
+        return self.filter(used_at=None, expires_at__gt=Now())
+
+
+class Invitation(models.Model):
+    """Leave to register, once. The link bears this row's key, signed."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    email = models.EmailField("e-mail address")
+    roles = models.ManyToManyField("auth.Group", blank=True)
+    """What the account will be; whoever registers has no say in it."""
+    invited_by = models.CharField(max_length=150, editable=False)
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+    expires_at = models.DateTimeField(editable=False)
+    used_at = models.DateTimeField(null=True, editable=False)
+    account = models.ForeignKey(User, on_delete=models.SET_NULL, null=True, editable=False)
+
+    objects = InvitationQuerySet.as_manager()
+
+    def __str__(self) -> str:
+        return self.email
+
+
+class RecoveryCode(models.Model):
+    """Opens once in place of a code of the authenticator."""
+
+    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="recovery_codes")
+    code_hash = models.CharField(max_length=64)
+    """SHA-256 of the account's key and the code."""
+    used_at = models.DateTimeField(null=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["user", "code_hash"], name="accounts_recovery_code_once"
+            )
+        ]
+
+
+class RequestCount(models.Model):
+    """How many requests came from somewhere since its minute began."""
+
+    key = models.CharField(max_length=64, primary_key=True)
+    """SHA-256 of where from and what for."""
+    count = models.PositiveIntegerField()
+    ends_at = models.DateTimeField()

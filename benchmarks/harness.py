@@ -376,14 +376,14 @@ def print_heading() -> None:
 
 
 def write_results(
-    bench: Bench, what: str, size: float, method: str, rows: Sequence[Row], data: str = "`big`"
+    bench: Bench, what: str, size: float, method: str, rows: Sequence[Row], title: str = ""
 ) -> None:
     """``benchmarks/results/<what>.md``; of another size than 1 GB, ``<what>-<size>gb.md``."""
     name = what if size == 1 else f"{what}-{size:g}gb"
     table = [HEADING, ["---"] * len(HEADING), *(row.cells for row in rows)]
     gibi = bench.value("SELECT pg_database_size('test')") / (1 << 30)
     lines = [
-        f"# {what.capitalize()}, {data} of {gibi:.2f} GB",
+        f"# {title or f'{what.capitalize()}, `big` of {gibi:.2f} GB'}",
         "",
         *(f"| {' | '.join(cell.replace('|', '&#124;') for cell in cells)} |" for cells in table),
         "",

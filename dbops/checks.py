@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from dbops.exceptions import ConfigurationError, MaskingError
 from dbops.masking.rules import Rules
 from dbops.masking.safety import is_safe
 from dbops.postgres.stamp import SCHEMA
+from dbops.postgres.triggers import HistoryRule
 from skinspire import variables
 from skinspire.databases import EMBEDDED
 from skinspire.environment import ENVIRONMENTS
@@ -162,6 +164,24 @@ def check_encryption(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
             id="dbops.W020",
         )
     ]
+
+
+@register(Tags.security)
+def check_row_history(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    """dbops.E040: a wish for row history that names no tables."""
+    wishes = settings.DBOPS_ROW_HISTORY
+    if isinstance(wishes, str) or not isinstance(wishes, Iterable):
+        return [Error(
+            "DBOPS_ROW_HISTORY is no list of tables.",
+            hint="Write it as a tuple: ('clinic.patients: notes', 'billing.*')", id="dbops.E040",
+        )]  # fmt: skip
+    found: list[CheckMessage] = []
+    for wish in wishes:
+        try:
+            HistoryRule.parse(wish)
+        except ConfigurationError as error:
+            found.append(Error(str(error), hint=error.hint, id="dbops.E040"))
+    return found
 
 
 @register(Tags.models)

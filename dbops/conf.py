@@ -8,6 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from django.apps import apps
 from django.conf import settings
 from django.core.files.storage import FileSystemStorage, storages
 from django.db import DEFAULT_DB_ALIAS, connections
@@ -20,8 +21,10 @@ from dbops.postgres.databases import settled
 from dbops.postgres.embedded import EmbeddedServer
 from dbops.postgres.params import DEFAULT_PORT, ConnectionParams
 from dbops.postgres.process import run
+from dbops.postgres.triggers import HistoryRule, Wishes
 from skinspire.databases import EMBEDDED, REPLICA_SUFFIX
 from skinspire.environment import ENVIRONMENTS, UnknownEnvironment, normalize_environment
+from skinspire.guarantees import trigger_sets
 
 # Keywords we set ourselves.
 _NOT_PASSED_ON = {"application_name", "client_encoding", "connect_timeout"}
@@ -166,6 +169,18 @@ def signing_keys() -> tuple[bytes, ...]:
 def signing_key(secret: str) -> bytes:
     """The key of manifests and journal that a SECRET_KEY gives."""
     return hmac.new(secret.encode(), b"skinspire.signing", hashlib.sha256).digest()
+
+
+def trigger_wishes() -> Wishes:
+    """Whose ids triggers take, and which tables' history they keep. Raises ConfigurationError."""
+    users = apps.get_model(settings.AUTH_USER_MODEL)._meta.db_table
+    return Wishes(
+        # Django's tables stand in PostgreSQL's default schema.
+        users=f"public.{users}",
+        history=tuple(HistoryRule.parse(it) for it in settings.DBOPS_ROW_HISTORY),
+        event_trigger=bool(settings.DBOPS_EVENT_TRIGGER),
+        sets=trigger_sets(),
+    )
 
 
 def masking_rules() -> Rules:

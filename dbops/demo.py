@@ -120,7 +120,7 @@ def create_operator() -> str:
 
 def _verify() -> str:
     for name in ("dev", "test"):
-        request = VerifyTriggersRequest(conf.database_params(name), name)
+        request = VerifyTriggersRequest(conf.database_params(name), name, conf.trigger_wishes())
         if verify_triggers(request, OperationContext("")).drift:
             raise ProofError(f"The triggers of {name} have drifted.")
     return "dev and test have them all"

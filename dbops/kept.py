@@ -6,6 +6,8 @@ be put back.
 
 from __future__ import annotations
 
+from django.db.models import Q
+
 from dbops import conf
 from dbops.exceptions import DbopsError, NothingToUndoError
 from dbops.models import Operation
@@ -31,14 +33,32 @@ def kept_by_a_failed(operation: Operation) -> str | None:
         return None
 
 
-def latest_replacement() -> Operation:
-    """The latest operation whose replaced database is kept. Raises NothingToUndoError."""
-    ended = Operation.objects.exclude(status__in=Operation.ACTIVE).filter(
-        kind__in=Operation.KEEPING
+def replaced_triggers(operation: Operation) -> int:
+    """How many triggers gave way to ours in this operation and can come back; 0 for none."""
+    replaced = (operation.result or {}).get("replaced") or {}
+    rolled_back = operation.status in (Operation.Status.FAILED, Operation.Status.CANCELLED)
+    if operation.kind != Operation.Kind.TRIGGERS or rolled_back or not replaced.get("triggers"):
+        return 0
+    undone = Operation.objects.filter(
+        kind=Operation.Kind.UNDO,
+        status=Operation.Status.SUCCEEDED,
+        options__operation=operation.id,
     )
+    return 0 if undone.exists() else len(replaced["triggers"])
+
+
+def latest_replacement() -> Operation:
+    """The latest operation whose replaced database is kept, or whose replaced triggers are.
+
+    Raises:
+        NothingToUndoError: there is none.
+    """
+    replacing = Q(kind__in=Operation.KEEPING)
+    replacing |= Q(kind=Operation.Kind.TRIGGERS, options__replace_legacy=True)
+    ended = Operation.objects.exclude(status__in=Operation.ACTIVE).filter(replacing)
     for operation in ended.order_by("-started_at")[:_LOOK_BACK]:
         # One that replaced in place would otherwise be passed over, and an older one undone.
         in_place = operation.result.get("saved_as") and operation.kind == Operation.Kind.RESTORE
-        if in_place or kept_by_a_failed(operation):
+        if in_place or replaced_triggers(operation) or kept_by_a_failed(operation):
             return operation
     raise NothingToUndoError("Nothing that was replaced is kept.")

@@ -48,14 +48,17 @@ def check_policy(operation: Operation, *, confirm: str = "") -> None:
     if operation.door != "cli" and not _only_reads(operation):
         # What concerns the storage concerns every environment.
         _check_console(target or operation.options.get("environment") or ENVIRONMENTS[-1])
-    if not _only_rehearses(operation):
+    if not _leaves_no_trace(operation):
         require_typed_name(kind, target, confirm)
 
 
-def _only_rehearses(operation: Operation) -> bool:
-    """A rehearsal works on a copy, which is dropped."""
+def _leaves_no_trace(operation: Operation) -> bool:
+    """A trial of triggers is rolled back; a rehearsal works on a copy, which is dropped."""
+    options = operation.options
+    if operation.kind == Operation.Kind.TRIGGERS:
+        return bool(options.get("test"))
     rehearsing = operation.kind in (Operation.Kind.MIGRATE, Operation.Kind.ROLLBACK)
-    return rehearsing and bool(operation.options.get("only_rehearse"))
+    return rehearsing and bool(options.get("only_rehearse"))
 
 
 def _only_reads(operation: Operation) -> bool:

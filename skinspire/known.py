@@ -170,6 +170,39 @@ KNOWN: tuple[Variable, ...] = (
     Variable("TRUSTED_PROXIES", "networks whose X-Forwarded-For is believed", empty="nobody's is"),
     Variable("ACCOUNT_LOCK_MINUTES", "for how long", empty="15"),
     Variable("ACCOUNT_SESSION_LIMIT", "sessions an account may have; 0: any number", empty="5"),
+    Variable("ACCOUNT_IDLE_MINUTES", "after which an idle browser is signed out", empty="30"),
+    Variable("ACCOUNT_ABSOLUTE_HOURS", "longest session of a browser", empty="12"),
+    Variable("ACCOUNT_REMEMBER_DAYS", "the same of one that is to remember", empty="14"),
+    Variable("ACCOUNT_FRESH_MINUTES", "how long a sign-in opens what destroys", empty="15"),
+    Variable(
+        "ACCOUNT_REGISTRATION", "who may register: invitation, open or off", empty="invitation"
+    ),
+    Variable("ACCOUNT_INVITATION_DAYS", "how long an invitation opens", empty="7"),
+    Variable(
+        "ACCOUNT_SECOND_FACTOR",
+        "roles that need a second factor, or none",
+        empty="operator,administrator in prod, none elsewhere",
+    ),
+    Variable(
+        "EMAIL_URL",
+        "the mail server",
+        empty="the console prints mail; in prod none is sent",
+        secret=True,
+    ),
+    Variable(
+        "EMAIL_FROM", "who mail is from", empty="skinspire@localhost", setting="DEFAULT_FROM_EMAIL"
+    ),
+    Variable("ACCOUNT_REFRESH_HOURS", "how long a program stays signed in", empty="12"),
+    Variable(
+        "ACCOUNT_REFRESH_GRACE_SECONDS",
+        "how long a used refresh token is taken again",
+        empty="5",
+    ),
+    Variable(
+        "API_LIMITS",
+        "requests to the API a minute",
+        empty="sign-in=30,open=600,signed-in=1200",
+    ),
     Variable("DBOPS_ALLOW_COPY_TO_PROD", "whether anything may be copied into prod", empty="false"),
     Variable(
         "DBOPS_ALLOW_UNMASKED", "whether --no-mask may take prod's rows elsewhere", empty="true"
@@ -179,6 +212,14 @@ KNOWN: tuple[Variable, ...] = (
         "DBOPS_DEFUSE",
         "tables emptied in copies, beside those Skinspire knows",
         empty="those alone",
+    ),
+    Variable(
+        "DBOPS_ROW_HISTORY",
+        "tables whose rows' history is kept, as table: columns left out",
+        empty="none",
+    ),
+    Variable(
+        "DBOPS_EVENT_TRIGGER", "whether tables made later get their triggers at once", empty="false"
     ),
     Variable("DBOPS_MASKING_FILE", "the masking rules", empty="skinspire/masking.toml"),
     Variable(

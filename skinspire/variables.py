@@ -9,8 +9,10 @@ import secrets
 from collections.abc import Iterable
 from ipaddress import ip_network
 from pathlib import Path
+from typing import Any
 
 import environ
+from django.core.exceptions import ImproperlyConfigured
 
 from skinspire.dotenv import read_dotenv
 from skinspire.findings import Finding, findings, is_too_open
@@ -99,6 +101,28 @@ def read_number(env: environ.Env, name: str, default: int) -> int:
     if value and not value.isdecimal():
         problems.append(f"{name} must be a whole number.")
     return int(value) if value.isdecimal() else default
+
+
+def read_word(env: environ.Env, name: str, words: tuple[str, ...]) -> str:
+    """One of ``words``. Anything else counts as the first of them and is reported."""
+    value = read_text(env, name).strip().lower() or words[0]
+    if value not in words:
+        problems.append(f"{name} must be one of {', '.join(words)}.")
+    return value if value in words else words[0]
+
+
+def mail_settings(env: environ.Env, default: str) -> dict[str, Any]:
+    """Django's settings for ``EMAIL_URL``. One that is not understood counts as ``default``, and is
+    reported without being told: it may hold a password."""
+    found: dict[str, Any] = {}
+    try:
+        found = environ.Env.email_url_config(read_secret(env, "EMAIL_URL") or default)
+    except (KeyError, ValueError, ImproperlyConfigured):
+        problems.append("EMAIL_URL must be like smtp+tls://user:password@host:587.")
+        found = environ.Env.email_url_config(default)
+    options = found.pop("OPTIONS", {})
+    wanted = {name: value for name, value in found.items() if value is not None}
+    return {"EMAIL_TIMEOUT": 10} | wanted | {f"EMAIL_{name}": it for name, it in options.items()}
 
 
 def read_counts(env: environ.Env, name: str, default: dict[str, int]) -> dict[str, int]:

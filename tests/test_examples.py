@@ -107,6 +107,9 @@ DESTRUCTIVE = {
     "copy_db": "copy_db test dev",
     "undo_operation": "undo_operation",
     "prune_backups": "prune_backups",
+    "reset_db": "reset_db --env dev",
+    "drop_all_tables": "drop_all_tables --env dev",
+    "rollback_migration": "rollback_migration --steps 1 --env dev",
 }
 
 

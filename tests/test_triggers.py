@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -45,6 +46,7 @@ from dbops.postgres.connection import (
 from dbops.postgres.params import ConnectionParams
 from dbops.postgres.process import do_not_poll
 from dbops.postgres.stamp import read_stamp, write_stamp
+from dbops.postgres.triggers import survey
 
 ALL_COLUMNS = """id integer, note text, created_at timestamptz, updated_at timestamptz,
                  created_by varchar(15), updated_by text"""
@@ -182,6 +184,7 @@ def test_updated_at_moves_within_one_transaction(db: Connection) -> None:
 
 @pytest.mark.parametrize("column", ["created_by varchar(15)", "updated_by char(15)"])
 def test_the_actor_is_shortened_to_the_column(db: Connection, column: str) -> None:
+    """Fault 43: by characters, not bytes."""
     make(db, columns=f"id integer, {column}")
     install(db)
     name = "dr.é" + "x" * 40
@@ -262,6 +265,7 @@ def test_an_upsert_counts_as_an_update(db: Connection) -> None:
 def test_a_role_that_may_only_insert_is_stamped_and_cannot_reach_the_functions(
     db: Connection, superuser: ConnectionParams, other_role: str
 ) -> None:
+    """Fault 42: a trigger needs no right of whoever fires it."""
     make(db)
     install(db)
     execute(db, f"GRANT INSERT, SELECT ON public.t TO {other_role}")
@@ -271,7 +275,7 @@ def test_a_role_that_may_only_insert_is_stamped_and_cannot_reach_the_functions(
             WHERE pronamespace = 'skinspire'::regnamespace ORDER BY 1""",
         [other_role],
     )
-    assert rights == [(name, False) for name in sorted(triggers._FUNCTIONS)]
+    assert rights == [(name, False) for name in sorted(survey.FUNCTIONS)]
     database = fetch_value(db, "SELECT current_database()")
     with session(superuser.with_database(database)) as other:
         execute(other, f"SET ROLE {other_role}")
@@ -279,10 +283,21 @@ def test_a_role_that_may_only_insert_is_stamped_and_cannot_reach_the_functions(
     assert fetch_value(db, "SELECT updated_at IS NOT NULL FROM public.t")
 
 
+def test_a_session_that_fired_a_trigger_learns_of_a_wider_column(db: Connection) -> None:
+    make(db, columns="id integer, updated_by varchar(4)")
+    install(db)
+    execute(db, "SELECT set_config('skinspire.actor', 'dr.mehta', false)")
+    execute(db, "INSERT INTO public.t (id) VALUES (1)")
+    execute(db, "ALTER TABLE public.t ALTER updated_by TYPE varchar(8)")
+    install(db)
+    assert fetch_value(db, "UPDATE public.t SET id = 2 RETURNING updated_by") == "dr.mehta"
+
+
 # Where they are put
 
 
 def test_partitions_are_stamped_through_the_parent_and_directly(db: Connection) -> None:
+    """Fault 43: those that come later, too."""
     make(db, "public.visits", f"{ALL_COLUMNS}) PARTITION BY RANGE (id")
     execute(db, "CREATE TABLE public.low PARTITION OF public.visits FOR VALUES FROM (0) TO (10)")
     install(db)
@@ -313,6 +328,7 @@ def test_a_table_that_had_our_triggers_may_become_a_partition(db: Connection) ->
 
 
 def test_columns_of_another_type_are_skipped_and_named(db: Connection) -> None:
+    """Fault 43: what cannot be stamped is left alone, and told with its reason."""
     execute(db, "CREATE DOMAIN public.moment AS timestamptz")
     make(
         db,
@@ -337,6 +353,7 @@ def test_columns_of_another_type_are_skipped_and_named(db: Connection) -> None:
 def test_views_foreign_temporary_and_unnamed_tables_are_left_alone(
     db: Connection, superuser: ConnectionParams
 ) -> None:
+    """Fault 43: those that have our columns are told with the reason."""
     make(db)
     make(db, "public.plain", "id integer")
     execute(db, "CREATE TEMPORARY TABLE temporary (updated_at timestamptz)")
@@ -348,7 +365,12 @@ def test_views_foreign_temporary_and_unnamed_tables_are_left_alone(
         execute(privileged, "CREATE SERVER nowhere FOREIGN DATA WRAPPER nowhere")
         execute(privileged, "CREATE FOREIGN TABLE public.f (updated_at timestamptz) SERVER nowhere")
     result = install(db)
-    assert (result.triggers, result.tables, result.skipped) == (2, 1, ())
+    assert (result.triggers, result.tables) == (2, 1)
+    assert result.skipped == (
+        "public.f: is a foreign table",
+        "public.m: is a materialised view",
+        "public.v: is a view",
+    )
     assert trigger_tables(db) == {"public.t"}
 
 
@@ -371,12 +393,12 @@ def test_an_unknown_schema_is_named(db: Connection, schema: str) -> None:
 def test_functions_alone(db: Connection) -> None:
     make(db)
     result = install(db, base_only=True)
-    assert (result.functions, result.triggers, result.tables) == (6, 0, 0)
+    assert (result.functions, result.triggers, result.tables) == (11, 0, 0)
     assert not trigger_tables(db)
     made = fetch_value(
         db, "SELECT count(*) FROM pg_proc WHERE pronamespace = 'skinspire'::regnamespace"
     )
-    assert made == 6
+    assert made == 11
 
 
 def test_tables_with_hostile_names(db: Connection) -> None:
@@ -399,6 +421,7 @@ def test_tables_with_hostile_names(db: Connection) -> None:
 
 
 def test_installed_twice_is_the_same_catalogue(db: Connection) -> None:
+    """Fault 39: not a row of the catalogue is written again."""
     make(db)
     make(db, "public.visits", f"{ALL_COLUMNS}) PARTITION BY RANGE (id")
     execute(db, "CREATE TABLE public.low PARTITION OF public.visits DEFAULT")
@@ -427,6 +450,7 @@ def test_a_locked_table_is_named_and_nothing_is_installed(
 
 
 def test_a_failure_at_any_table_installs_nothing_and_names_it(db: Connection) -> None:
+    """Fault 40: the catalogue is what it was, and the table is told."""
     make(db, "public.a")
     make(db, "public.b")
     install(db, base_only=True)
@@ -520,6 +544,7 @@ CREATE FUNCTION public.now() RETURNS timestamptz LANGUAGE sql
 
 
 def test_a_hostile_search_path_changes_nothing(db: Connection) -> None:
+    """Fault 41: functions, operators and types of these names are not ours."""
     make(db)
     make(db, "public.c", "id integer, created_at timestamptz, created_by varchar(15)")
     make(db, "public.u", "id integer, updated_at timestamptz, updated_by varchar(15)")
@@ -635,16 +660,19 @@ def test_a_trigger_both_outdated_and_disabled_is_mended(db: Connection) -> None:
 
 
 def test_an_older_version_of_ours_is_replaced(
-    db: Connection, monkeypatch: pytest.MonkeyPatch
+    db: Connection, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     make(db)
-    current = triggers._file
+    for path in survey._FILES.iterdir():
+        (tmp_path / path.name).write_text(path.read_text().replace("-- ", "-- Once: "))
     with monkeypatch.context() as patched:
-        patched.setattr(triggers, "_file", lambda name: current(name).replace("-- ", "-- Once: "))
-        triggers._sources.cache_clear()
+        patched.setattr(survey, "_FILES", tmp_path)
+        survey.file.cache_clear()
+        survey.sources.cache_clear()
         install(db)
         assert not triggers.status(db).drift
-    triggers._sources.cache_clear()
+    survey.file.cache_clear()
+    survey.sources.cache_clear()
     functions = fetch_all(db, "SELECT oid FROM pg_proc WHERE proname ~ '^set_' ORDER BY 1")
     assert len(triggers.status(db).outdated) == 2
     install(db)
@@ -733,8 +761,8 @@ def test_a_dry_run_says_what_would_happen_and_does_nothing(
     assert catalogue(db) == before
     assert any("public" in s and "skinspire_timestamps" in s for s in planned.statements)
     done = apply(empty_database)
-    assert (done.functions, done.triggers, done.tables) == (6, 2, 1)
-    assert (planned.functions, planned.triggers, planned.tables) == (6, 2, 1)
+    assert (done.functions, done.triggers, done.tables) == (11, 2, 1)
+    assert (planned.functions, planned.triggers, planned.tables) == (11, 2, 1)
     assert apply(empty_database, dry_run=True).statements == ()
 
 
@@ -743,7 +771,7 @@ def test_apply_then_verify(db: Connection, empty_database: ConnectionParams) -> 
     make(db)
     assert verify(empty_database).drift
     request = ApplyTriggersRequest(empty_database, "dev", schemas=("public",))
-    assert apply_base_triggers(request, CONTEXT).functions == 6
+    assert apply_base_triggers(request, CONTEXT).functions == 11
     assert len(verify(empty_database).missing) == 2
     apply_triggers(request, CONTEXT)
     found = verify(empty_database)

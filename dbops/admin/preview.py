@@ -92,7 +92,7 @@ def is_allowed(kind: str, target: str) -> bool:
 
 def inspect_request(environment: str) -> InspectRequest:
     """The request to look at an environment. Raises ConfigurationError."""
-    return InspectRequest(environment, conf.configured_params(environment))
+    return InspectRequest(environment, conf.configured_params(environment), conf.trigger_wishes())
 
 
 def _unsaved(wanted: Wanted) -> Operation:

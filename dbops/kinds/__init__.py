@@ -12,6 +12,7 @@ from dbops.kinds.copies import COPY_KINDS
 from dbops.kinds.kind import KindOfOperation
 from dbops.kinds.migrations import MIGRATION_KINDS
 from dbops.kinds.schema import SCHEMA_KINDS
+from dbops.kinds.triggers import TRIGGER_KINDS
 from dbops.kinds.upkeep import UPKEEP_KINDS
 
 KINDS: Mapping[str, KindOfOperation] = {
@@ -20,4 +21,5 @@ KINDS: Mapping[str, KindOfOperation] = {
     **SCHEMA_KINDS,
     **MIGRATION_KINDS,
     **UPKEEP_KINDS,
+    **TRIGGER_KINDS,
 }

@@ -14,8 +14,10 @@ from dbops.models import Operation
 from dbops.operations.context import OperationContext
 from dbops.operations.copy import copy_database
 from dbops.operations.copy_plan import CopyRequest, Masking, plan_copy
+from dbops.operations.triggers import PutTriggersBackRequest, put_triggers_back
 from dbops.operations.undo import UndoRequest, undo_operation
 from dbops.policy import is_protected, masks_copy
+from dbops.postgres.triggers import Replaced
 
 
 def _copy(operation: Operation, context: OperationContext) -> Result:
@@ -53,17 +55,31 @@ def copy_request(source: str, target: str, options: Mapping[str, Any]) -> CopyRe
         disconnect_source=bool(options.get("disconnect_source")),
         jobs=jobs(options),
         defuse=tuple(settings.DBOPS_DEFUSE),
+        triggers=conf.trigger_wishes(),
         pg_bin=conf.tools_directory(),
     )
 
 
 def _undo(operation: Operation, context: OperationContext) -> Result:
+    done = Operation.objects.filter(pk=operation.options["operation"]).first()
+    if done and done.kind == Operation.Kind.TRIGGERS:
+        return _put_triggers_back(operation, done, context)
     request = UndoRequest(
         database=conf.database_params(operation.target),
         environment=operation.target,
         operation=operation.options["operation"],
     )
     return asdict(undo_operation(request, context))
+
+
+def _put_triggers_back(operation: Operation, done: Operation, context: OperationContext) -> Result:
+    request = PutTriggersBackRequest(
+        database=conf.database_params(operation.target),
+        environment=operation.target,
+        replaced=Replaced.from_json(done.result["replaced"]),
+        operation=done.id,
+    )
+    return asdict(put_triggers_back(request, context))
 
 
 COPY_KINDS: Mapping[str, KindOfOperation] = {

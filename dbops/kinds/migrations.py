@@ -46,6 +46,7 @@ def _request(operation: Operation, context: OperationContext) -> MigrateRequest:
         lock_timeout=float(options.get("lock_timeout") or LOCK_TIMEOUT),
         copy=CopyOptions(jobs(options), conf.tools_directory()),
         expected=None if expected is None else tuple(expected),
+        triggers=conf.trigger_wishes(),
     )
 
 

@@ -27,7 +27,7 @@ def migrating(
     def migrate(database: ConnectionParams) -> tuple[str, ...]:
         applied = apply_pending(DjangoMigrator(operation.target), database, context)
         with session(database, actor=context.actor) as connection:
-            install(connection, poll=context.check_cancelled)
+            install(connection, conf.trigger_wishes(), poll=context.check_cancelled)
         return applied
 
     return migrate

@@ -1,4 +1,4 @@
-"""What is made in a database where it stands: triggers, and bringing it into being."""
+"""Bringing a database into being."""
 
 from __future__ import annotations
 
@@ -13,21 +13,6 @@ from dbops.models import Operation
 from dbops.operations.context import OperationContext
 from dbops.operations.maintenance import InitRequest, init_db
 from dbops.operations.migration_run import apply_pending
-from dbops.operations.triggers import ApplyTriggersRequest, apply_base_triggers, apply_triggers
-from skinspire.guarantees import trigger_sets
-
-
-def _triggers(operation: Operation, context: OperationContext) -> Result:
-    options = operation.options
-    request = ApplyTriggersRequest(
-        database=conf.database_params(operation.target),
-        environment=operation.target,
-        schemas=tuple(options["schemas"]) if options.get("schemas") else None,
-        base_only=bool(options.get("base_only")),
-        sets=trigger_sets(),
-    )
-    apply = apply_base_triggers if request.base_only else apply_triggers
-    return asdict(apply(request, context))
 
 
 def _init(operation: Operation, context: OperationContext) -> Result:
@@ -44,11 +29,11 @@ def _init(operation: Operation, context: OperationContext) -> Result:
         environment=environment,
         migrate=migrate,
         adopt=bool(operation.options.get("adopt")),
+        triggers=conf.trigger_wishes(),
     )
     return asdict(init_db(request, context))
 
 
 SCHEMA_KINDS: Mapping[str, KindOfOperation] = {
-    Operation.Kind.TRIGGERS: KindOfOperation(_triggers),
     Operation.Kind.INIT: KindOfOperation(_init),
 }

@@ -38,6 +38,7 @@ def check_request(environment: str) -> CheckRequest:
         gap=partial(migration_gap, environment),
         backup=facts,
         protected=is_protected(environment),
+        triggers=conf.trigger_wishes(),
     )
 
 
@@ -70,6 +71,7 @@ def _empty_request(
         environment=operation.target,
         save=lambda: back_up_first(operation, context),
         migrate=migrate,
+        triggers=conf.trigger_wishes(),
     )
 
 

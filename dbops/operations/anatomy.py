@@ -187,7 +187,7 @@ def _look(
 
 def _overview(connection: Connection, request: InspectRequest) -> Overview:
     largest = sorted(anatomy.tables(connection), key=lambda it: (-it.total, it.schema, it.name))
-    states = triggers.status(connection)
+    states = triggers.status(connection, request.triggers)
     return Overview(
         server=server_label(request.database),
         database=anatomy.database(connection),

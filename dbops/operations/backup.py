@@ -33,6 +33,7 @@ from dbops.postgres.process import Child
 from dbops.postgres.snapshot import Snapshot
 from dbops.postgres.stamp import read_unmasked
 from dbops.postgres.tools import find_tool, tool_version
+from dbops.postgres.triggers import history
 
 
 @dataclass(frozen=True)
@@ -251,8 +252,9 @@ def _of_what_is_dumped(fingerprint: Fingerprint, request: BackupRequest) -> Fing
         and (not request.rows_of or table in request.rows_of)
     }
     return replace(
-        fingerprint, tables=chosen, objects=None, sequences=None, grants_digest=None, checksums=None
-    )
+        fingerprint, tables=chosen, objects=None, sequences=None, grants_digest=None,
+        checksums=None, history=None,
+    )  # fmt: skip
 
 
 def _matches(table: str, patterns: tuple[str, ...]) -> bool:
@@ -278,6 +280,7 @@ def _pg_dump_options(request: BackupRequest, snapshot: Snapshot) -> tuple[str, .
             for table in catalog.tables(snapshot.connection)
             if table.label not in request.rows_of
         ]
+        options.append(history.LEFT_OUT)
     return tuple(options)
 
 

@@ -7,7 +7,7 @@ its work, or from being brought back. The rest is told.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
@@ -20,6 +20,7 @@ from dbops.postgres.anatomy import DatabaseRow
 from dbops.postgres.connection import Connection, apply_settings, session
 from dbops.postgres.params import ConnectionParams
 from dbops.postgres.stamp import read_stamp
+from dbops.postgres.triggers import Wishes
 
 OLDEST_SERVER = 15
 CROWDED = 0.9
@@ -69,6 +70,7 @@ class CheckRequest:
     """Compares applied migrations with the code's; Django lives above this layer."""
     backup: LastBackup | None
     protected: bool
+    triggers: Wishes = field(default_factory=Wishes)
 
 
 @dataclass(frozen=True)
@@ -154,7 +156,7 @@ def _migrations(connection: Connection, request: CheckRequest) -> Check:
 
 
 def _triggers(connection: Connection, request: CheckRequest) -> Check:
-    found = triggers.status(connection)
+    found = triggers.status(connection, request.triggers)
     states = {
         name: len(getattr(found, name))
         for name in ("installed", "outdated", "disabled", "missing", "foreign")

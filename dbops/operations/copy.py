@@ -10,7 +10,7 @@ from dbops.exceptions import ProofError, StatementError
 from dbops.operations.context import OperationContext
 from dbops.operations.copy_plan import CopyPlan, CopyRequest, came_unmasked, plan_copy
 from dbops.operations.copy_stream import Built, build_by_stream
-from dbops.operations.defuse import defuse
+from dbops.operations.defuse import defuse, forget_history
 from dbops.operations.guards import require_available, require_existing
 from dbops.operations.holding import held_snapshot, written_by_nobody
 from dbops.operations.replacement import (
@@ -22,7 +22,7 @@ from dbops.operations.replacement import (
     swap_in,
 )
 from dbops.postgres import archive, catalog, roles, triggers
-from dbops.postgres.connection import session
+from dbops.postgres.connection import Connection, session
 from dbops.postgres.databases import copy_files, database_facts, drop_database
 from dbops.postgres.fingerprint import Fingerprint, standing_still, take_fingerprint
 from dbops.postgres.params import ConnectionParams
@@ -30,6 +30,7 @@ from dbops.postgres.process import Child
 from dbops.postgres.stamp import write_stamp
 from dbops.postgres.swap import clear_sessions
 from dbops.postgres.tools import find_tool
+from dbops.postgres.triggers import history
 
 COUNT_BELOW = 256 << 20
 """Bytes up to which a file copy is counted row by row; above, PostgreSQL's estimates are told."""
@@ -119,12 +120,25 @@ def _finish(
     with session(
         replacement.incoming, application=context.application, actor=context.actor
     ) as connection:
-        installed = triggers.install(connection, poll=context.check_cancelled).triggers
-        if triggers.status(connection).drift:
+        forget_history(connection, context)
+        installed = triggers.install(
+            connection, request.triggers, poll=context.check_cancelled
+        ).triggers
+        if triggers.status(connection, request.triggers).drift:
             raise ProofError("The triggers are not all in place after they were installed.")
         if request.part != "schema":
             defused = defuse(connection, request.defuse, context, keeping=request.preserve)
+        else:
+            _keep_history(request, connection, context)
     return installed, defused
+
+
+def _keep_history(request: CopyRequest, incoming: Connection, context: OperationContext) -> None:
+    """A target that keeps its rows keeps what became of them."""
+    with session(request.target, application=context.application) as look:
+        if history.count(look):
+            rows = history.carry(look, incoming, context.check_cancelled)
+            context.log(f"{rows} rows of row history stay")
 
 
 def _copy_by_files(
@@ -211,7 +225,7 @@ def _copy_by_dump(
             require_available(control, extensions=expected.extensions, grantees=grantees)
             options = owner_options(control, owners, context)
         _pipe(request, plan, replacement, context, snapshot.id, options)
-        expected = replace(expected, sequences=standing_still(look, before))
+        expected = replace(expected, sequences=standing_still(look, before), history=0)
     settle(replacement, context, came_unmasked(request))
     proven = prove(replacement, expected, context)
     _require_triggers_carried(expected, proven)
@@ -237,7 +251,9 @@ def _pipe(
     pg_dump = find_tool("pg_dump", major, request.pg_bin)
     pg_restore = find_tool("pg_restore", major, request.pg_bin)
     total = require_existing(plan.source).size
-    with archive.dump(pg_dump, request.source, snapshot=snapshot_id) as child:
+    with archive.dump(
+        pg_dump, request.source, snapshot=snapshot_id, options=[history.LEFT_OUT]
+    ) as child:
         archive.restore(
             pg_restore,
             replacement.incoming,

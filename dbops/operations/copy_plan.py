@@ -24,6 +24,7 @@ from dbops.postgres.params import ConnectionParams
 from dbops.postgres.pump import READING
 from dbops.postgres.shapes import TableFacts, named, table_facts
 from dbops.postgres.stamp import read_unmasked
+from dbops.postgres.triggers import Wishes
 
 STRATEGIES = ("auto", "template", "stream", "dump")
 PARTS = ("full", "schema", "data")
@@ -70,6 +71,7 @@ class CopyRequest:
     jobs: int = 1
     defuse: tuple[str, ...] = ()
     """Patterns of tables whose rows mean something in their own environment only."""
+    triggers: Wishes = field(default_factory=Wishes)
     pg_bin: Path | None = None
 
     @property

@@ -279,6 +279,7 @@ def _expected(
         objects=objects,
         sequences=None,  # they were put where they stood just now, and may have gone on there
         grants_digest=None if how.options else look.grants_digest,
+        history=0,  # what happened to rows elsewhere is nothing of this environment's
     )
 
 

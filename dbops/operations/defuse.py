@@ -17,6 +17,7 @@ from dbops.postgres import catalog
 from dbops.postgres.catalog import matches
 from dbops.postgres.connection import Connection, execute, fetch_value
 from dbops.postgres.stamp import read_stamp, read_unmasked
+from dbops.postgres.triggers import history
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,23 @@ def defuse(
     told = ", ".join(f"{name} ({rows})" for name, rows in held.items())
     context.log(f"Emptied, as it means nothing in another environment: {told}")
     return held
+
+
+def forget_history(
+    connection: Connection, context: OperationContext, environment: str | None = None
+) -> None:
+    """Empty the row history: what it tells of patients belongs where it was recorded.
+
+    Args:
+        environment: whose history may stay; what any other's stamp came with goes. None for none.
+
+    Raises:
+        StatementError: the connecting role may not.
+    """
+    if environment is not None and read_stamp(connection) == environment:
+        return
+    if rows := history.forget(connection):
+        context.log(f"{rows} rows of row history stay behind: they tell of another environment")
 
 
 def _empty(connection: Connection, held: dict[str, int], names: sql.Composable) -> None:

@@ -4,7 +4,7 @@ is kept whole for an undo, and a backup of it was made before."""
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from dbops.exceptions import DbopsError, PreflightError, ProofError
 from dbops.operations.context import OperationContext
@@ -22,6 +22,7 @@ from dbops.postgres.connection import execute, session
 from dbops.postgres.params import ConnectionParams
 from dbops.postgres.rooms import read_rooms
 from dbops.postgres.stamp import read_stamp, write_stamp
+from dbops.postgres.triggers import Wishes
 
 Migrate = Callable[[ConnectionParams], None]
 
@@ -36,6 +37,7 @@ class EmptyRequest:
     """Backs it up first and returns the backup's name; what it raises ends the operation."""
     migrate: Migrate | None = None
     """Applies Django's migrations to a database of another name; None leaves it without tables."""
+    triggers: Wishes = field(default_factory=Wishes)
 
 
 @dataclass(frozen=True)
@@ -122,7 +124,7 @@ def _fill(replacement: Replacement, request: EmptyRequest, context: OperationCon
         context.step("migrate")
         request.migrate(replacement.incoming)
         context.step("triggers")
-        return triggers.install(connection, poll=context.check_cancelled).triggers
+        return triggers.install(connection, request.triggers, poll=context.check_cancelled).triggers
 
 
 def _prove(replacement: Replacement, request: EmptyRequest, context: OperationContext) -> int:
@@ -132,7 +134,7 @@ def _prove(replacement: Replacement, request: EmptyRequest, context: OperationCo
         stamp = read_stamp(connection)
         tables = len(catalog.tables(connection))
         applied = len(catalog.applied_migrations(connection))
-        drift = triggers.status(connection).drift
+        drift = triggers.status(connection, request.triggers).drift
     wanted = bool(request.migrate)
     if stamp != request.environment or bool(tables) != wanted or (wanted and drift):
         raise ProofError(

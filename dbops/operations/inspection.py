@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 from dbops.exceptions import ConnectionFailedError, DbopsError, NothingToUndoError
@@ -20,6 +20,7 @@ from dbops.postgres.connection import execute, fetch_row, first_line, session
 from dbops.postgres.databases import DatabaseFacts, find_kept
 from dbops.postgres.params import ConnectionParams
 from dbops.postgres.stamp import read_stamp
+from dbops.postgres.triggers import Wishes
 
 PATIENCE = 3.0
 """Seconds after which a server that has not answered is shown as unreachable."""
@@ -31,6 +32,8 @@ class InspectRequest:
 
     environment: str
     database: ConnectionParams
+    triggers: Wishes = field(default_factory=Wishes)
+    """Which there should be."""
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from dbops.exceptions import StampError
 from dbops.operations.context import OperationContext
@@ -14,6 +14,7 @@ from dbops.postgres.database_properties import create_database
 from dbops.postgres.databases import MAINTENANCE, drop_database
 from dbops.postgres.params import ConnectionParams
 from dbops.postgres.stamp import read_stamp, write_stamp
+from dbops.postgres.triggers import Wishes
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,7 @@ class InitRequest:
     """Applies Django's migrations to it; Django lives above this layer."""
     adopt: bool = False
     """Take in a database that already holds tables."""
+    triggers: Wishes = field(default_factory=Wishes)
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,7 @@ def _fill(request: InitRequest, context: OperationContext) -> int:
         context.step("migrate")
         request.migrate()
         context.step("triggers")
-        return triggers.install(connection, poll=context.check_cancelled).triggers
+        return triggers.install(connection, request.triggers, poll=context.check_cancelled).triggers
 
 
 def _adopt(request: InitRequest, check: Callable[[], None]) -> bool:

@@ -29,6 +29,7 @@ from dbops.postgres import catalog, triggers
 from dbops.postgres.connection import Connection, session
 from dbops.postgres.params import ConnectionParams
 from dbops.postgres.structure import read_structure
+from dbops.postgres.triggers import Wishes
 
 WAYS = ("auto", "aside", "in_place")
 
@@ -49,6 +50,7 @@ class MigrateRequest:
     copy: CopyOptions = field(default_factory=CopyOptions)
     expected: tuple[str, ...] | None = None
     """What somebody agreed to; None where nobody was asked."""
+    triggers: Wishes = field(default_factory=Wishes)
 
 
 @dataclass(frozen=True)
@@ -157,7 +159,7 @@ def _rehearse(
 ) -> Mapping[str, Any] | None:
     if not (request.rehearse or request.only_rehearse):
         return None
-    found = rehearse(request.migrator, endpoint, steps, request.copy, context)
+    found = rehearse(request.migrator, endpoint, steps, request.copy, request.triggers, context)
     if not found.ok:
         raise RehearsalError(
             f"The rehearsal failed: {found.problem} {request.environment} was not touched.",
@@ -193,7 +195,7 @@ class _Attempt:
 
         def finish(connection: Connection) -> None:
             nonlocal installed
-            installed = _install(connection, context)
+            installed = self._install(connection)
             context.begin_commit()
 
         try:
@@ -222,7 +224,7 @@ class _Attempt:
                 tables = _tables(request.database)
                 self._run(replacement.incoming, together=False)
                 with session(replacement.incoming, actor=context.actor) as connection:
-                    installed = _install(connection, context)
+                    installed = self._install(connection)
                 if _tables(request.database) != tables:
                     raise MigrationError("Meanwhile somebody made or dropped tables.")
                 outcome = swap_in(replacement, context)
@@ -246,7 +248,7 @@ class _Attempt:
         try:
             self._run(database, together=False, before=remember)
             with session(database, actor=context.actor) as connection:
-                installed = _install(connection, context)
+                installed = self._install(connection)
         except (DbopsError, KeyboardInterrupt) as error:
             after = _applied_or_unknown(database)
             if after is None:
@@ -256,6 +258,11 @@ class _Attempt:
                 raise self._told(error, "rolled back", _AS_IT_WAS) from error
             raise self._told(error, "left", self._left(done, seen)) from error
         return _Done("in place", installed)
+
+    def _install(self, connection: Connection) -> int:
+        self.context.step("triggers")
+        poll = self.context.check_cancelled
+        return triggers.install(connection, self.request.triggers, poll=poll).triggers
 
     def _run(self, database: ConnectionParams, **options: Any) -> None:
         timeout = self.request.lock_timeout
@@ -307,11 +314,6 @@ _AS_IT_WAS = "Everything was rolled back: {environment} is as it was."
 _NEVER_TOUCHED = "It ran on a copy, which was dropped: {environment} is as it was."
 _COMMITTED = "By then all of it was committed."
 _UNKNOWN = "What was committed cannot be told: the server does not answer."
-
-
-def _install(connection: Connection, context: OperationContext) -> int:
-    context.step("triggers")
-    return triggers.install(connection, poll=context.check_cancelled).triggers
 
 
 def _applied(database: ConnectionParams) -> set[str]:

@@ -64,6 +64,7 @@ def rehearse(
     endpoint: Endpoint,
     steps: Sequence[Step],
     options: CopyOptions,
+    wishes: triggers.Wishes,
     context: OperationContext,
 ) -> Rehearsal:
     """Run the plan on a copy, which is dropped afterwards; the database itself is only read.
@@ -76,7 +77,7 @@ def rehearse(
     began = time.monotonic()
     context.step("copy for the rehearsal")
     with copied_aside(endpoint, options, context) as replacement:
-        trial = _Trial(migrator, replacement.incoming, context)
+        trial = _Trial(migrator, replacement.incoming, wishes, context)
         problem = trial.go(steps)
         if not problem and not any(step.backwards for step in steps):
             trial.go_back(steps)
@@ -89,10 +90,15 @@ class _Trial:
     """The copy, and what has been done to it."""
 
     def __init__(
-        self, migrator: Migrator, copy: ConnectionParams, context: OperationContext
+        self,
+        migrator: Migrator,
+        copy: ConnectionParams,
+        wishes: triggers.Wishes,
+        context: OperationContext,
     ) -> None:
         self.done: list[RehearsedStep] = []
         self._migrator, self._copy, self._context = migrator, copy, context
+        self._wishes = wishes
         self._structures = [self._read()]
         """Before the first step, and after each."""
 
@@ -144,7 +150,7 @@ class _Trial:
 
     def _install_triggers(self) -> None:
         with session(self._copy, actor=self._context.actor) as connection:
-            triggers.install(connection, poll=self._context.check_cancelled)
+            triggers.install(connection, self._wishes, poll=self._context.check_cancelled)
 
     def _measure(self, step: Step) -> None:
         with session(self._copy) as looking:

@@ -19,7 +19,7 @@ from dbops.exceptions import (
     UsageError,
 )
 from dbops.operations.context import OperationContext
-from dbops.operations.defuse import Arriving, defuse
+from dbops.operations.defuse import Arriving, defuse, forget_history
 from dbops.operations.foreign_source import foreign_file, stored_dump
 from dbops.operations.guards import (
     Endpoint,
@@ -201,6 +201,7 @@ def _restore_whole(
         expected = source.expected
         with session(replacement.incoming, application=context.application) as connection:
             unmasked = request.arriving.looked_at(connection, request.environment)
+            forget_history(connection, context, request.environment)
         with ThreadPoolExecutor(1) as pool:  # neither minds the other, and each takes a while
             settled = pool.submit(settle, replacement, context, unmasked)
             proven = prove(replacement, expected, context)

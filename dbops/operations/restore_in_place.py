@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 from dbops.exceptions import DbopsError, ProofError
 from dbops.operations.context import OperationContext
-from dbops.operations.defuse import Arriving, defuse
+from dbops.operations.defuse import Arriving, defuse, forget_history
 from dbops.operations.guards import Endpoint
 from dbops.operations.replacement import ReplacedInPlace, require_equal
 from dbops.operations.restore_source import Source
@@ -70,6 +70,7 @@ def restore_in_place(
         context.step("prove")
         execute(connection, OUR_SEARCH_PATH)  # the script had its own
         unmasked = arriving.looked_at(connection, endpoint.environment)
+        forget_history(connection, context, endpoint.environment)
         write_stamp(connection, endpoint.environment, unmasked)
         actual = take_fingerprint(
             connection,

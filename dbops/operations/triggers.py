@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from dbops.operations.context import OperationContext
 from dbops.operations.guards import check_stamp, inspect_endpoint, require_existing
@@ -10,7 +12,8 @@ from dbops.postgres import triggers
 from dbops.postgres.connection import session
 from dbops.postgres.params import ConnectionParams
 from dbops.postgres.stamp import read_stamp, write_stamp
-from dbops.postgres.trigger_sets import TriggerSet, install_sets, set_status
+from dbops.postgres.triggers import Replaced, Wishes
+from dbops.postgres.triggers.trial import fire_all
 
 
 @dataclass(frozen=True)
@@ -23,9 +26,12 @@ class ApplyTriggersRequest:
     """Only tables of these; None for every schema."""
     base_only: bool = False
     """The functions alone."""
+    wishes: Wishes = field(default_factory=Wishes)
+    replace_legacy: bool = False
+    """Triggers of the earlier system give way where ours do their work."""
+    record: Callable[[Replaced], None] = triggers.record_nothing
+    """Keeps what gives way before it is done for good."""
     dry_run: bool = False
-    sets: tuple[TriggerSet, ...] = ()
-    """What apps bring for their own tables."""
 
 
 @dataclass(frozen=True)
@@ -36,9 +42,34 @@ class ApplyTriggersResult:
     triggers: int
     tables: int
     skipped: tuple[str, ...]
-    """Columns that cannot be served: "schema.table: column is type"."""
+    """What cannot be served, and why: "schema.table: column is type"."""
     statements: tuple[str, ...]
     """Of a dry run: what would be executed; none where all is in place already."""
+    replaced: Replaced | None = None
+    """What gave way, with all that an undo needs; None where that was not asked for."""
+
+
+@dataclass(frozen=True)
+class RemoveTriggersRequest:
+    """Where to take all of ours off."""
+
+    database: ConnectionParams
+    environment: str
+    schemas: tuple[str, ...] | None = None
+    dry_run: bool = False
+
+
+@dataclass(frozen=True)
+class RemoveTriggersResult:
+    """What was taken off; after a dry run, what would be."""
+
+    functions: int
+    triggers: int
+    tables: int
+    kept: tuple[str, ...]
+    """What stays, and why."""
+    statements: tuple[str, ...]
+    """Of a dry run."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +78,7 @@ class VerifyTriggersRequest:
 
     database: ConnectionParams
     environment: str
-    sets: tuple[TriggerSet, ...] = ()
+    wishes: Wishes = field(default_factory=Wishes)
 
 
 @dataclass(frozen=True)
@@ -58,12 +89,54 @@ class VerifyTriggersResult:
     outdated: tuple[str, ...]
     disabled: tuple[str, ...]
     missing: tuple[str, ...]
+    legacy: tuple[str, ...]
     foreign: tuple[str, ...]
 
     @property
     def drift(self) -> bool:
-        """True where :func:`apply_triggers` would change a trigger; foreign ones are no drift."""
+        """True where :func:`apply_triggers` would change anything; others' are no drift."""
         return bool(self.outdated or self.disabled or self.missing)
+
+
+@dataclass(frozen=True)
+class PutTriggersBackRequest:
+    """What gave way to ours, and where."""
+
+    database: ConnectionParams
+    environment: str
+    replaced: Replaced
+    operation: str
+    """Id of the operation in which it did."""
+
+
+@dataclass(frozen=True)
+class PutTriggersBackResult:
+    """What an undo of triggers tells, beside other undos."""
+
+    database: str
+    undone: str
+    triggers: int
+    previous: str | None = None
+    outage_ms: float = 0.0
+
+
+@dataclass(frozen=True)
+class TryTriggersRequest:
+    """Which triggers to fire."""
+
+    database: ConnectionParams
+    environment: str
+    schemas: tuple[str, ...] | None = None
+    wishes: Wishes = field(default_factory=Wishes)
+
+
+@dataclass(frozen=True)
+class TryTriggersResult:
+    """Each trigger of ours as "schema.table: trigger", with the reason in brackets."""
+
+    passed: tuple[str, ...]
+    failed: tuple[str, ...]
+    untested: tuple[str, ...]
 
 
 def apply_base_triggers(
@@ -86,36 +159,81 @@ def apply_triggers(request: ApplyTriggersRequest, context: OperationContext) -> 
     with session(
         request.database, application=context.application, actor=context.actor
     ) as connection:
-        sets = () if request.base_only else _sets_of(request)
-        brought = set_status(connection, sets)
         if request.dry_run:
-            found = triggers.plan(connection, schemas=request.schemas, base_only=request.base_only)
+            found = triggers.plan(connection, request.wishes, **_scope(request))
         else:
             context.step("install triggers")
             found = triggers.install(
                 connection,
-                schemas=request.schemas,
-                base_only=request.base_only,
+                request.wishes,
+                **_scope(request),
+                record=request.record,
                 poll=context.check_cancelled,
-                beside=lambda session: install_sets(session, sets),
             )
             if read_stamp(connection) is None:
                 write_stamp(connection, request.environment)
     for skipped in found.skipped:
         context.log(f"skipped {skipped}")
-    statements = (*found.statements, *brought.statements) if request.dry_run else ()
+    statements = found.statements if request.dry_run else ()
     return ApplyTriggersResult(
-        found.functions,
-        found.triggers + len(brought.labels),
-        found.tables,
-        found.skipped,
-        statements,
+        found.functions, found.triggers, found.tables, found.skipped, statements, found.replaced
     )
 
 
-def _sets_of(request: ApplyTriggersRequest) -> tuple[TriggerSet, ...]:
-    asked = request.schemas
-    return tuple(it for it in request.sets if asked is None or it.schemas & set(asked))
+def _scope(request: ApplyTriggersRequest) -> dict[str, Any]:
+    return {
+        "schemas": request.schemas,
+        "base_only": request.base_only,
+        "replace_legacy": request.replace_legacy,
+    }
+
+
+def remove_triggers(
+    request: RemoveTriggersRequest, context: OperationContext
+) -> RemoveTriggersResult:
+    """Take all triggers of ours off, and all functions that nobody needs: all of it, or nothing.
+    A row history that holds rows stays.
+
+    Raises:
+        as :func:`apply_triggers`.
+    """
+    context.step("preflight")
+    _check(request.database, request.environment, writing=True)
+    with session(
+        request.database, application=context.application, actor=context.actor
+    ) as connection:
+        context.step("remove triggers")
+        found = triggers.remove(
+            connection,
+            schemas=request.schemas,
+            dry_run=request.dry_run,
+            poll=context.check_cancelled,
+        )
+    for kept in found.kept:
+        context.log(f"kept: {kept}")
+    statements = found.statements if request.dry_run else ()
+    return RemoveTriggersResult(
+        found.functions, found.triggers, found.tables, found.kept, statements
+    )
+
+
+def put_triggers_back(
+    request: PutTriggersBackRequest, context: OperationContext
+) -> PutTriggersBackResult:
+    """Triggers of the earlier system back in the place of ours: all of them, or none.
+
+    Raises:
+        PreflightError: the database has changed so that they cannot come back as they were.
+        StampError, PrivilegeError, LockedError, StatementError: nothing was put back.
+    """
+    context.step("preflight")
+    _check(request.database, request.environment, writing=True)
+    with session(
+        request.database, application=context.application, actor=context.actor
+    ) as connection:
+        context.step("put triggers back")
+        count = triggers.put_back(connection, request.replaced, poll=context.check_cancelled)
+    return PutTriggersBackResult(request.database.database, request.operation, count)
 
 
 def verify_triggers(
@@ -132,16 +250,42 @@ def verify_triggers(
     with session(
         request.database, application=context.application, actor=context.actor
     ) as connection:
-        found = triggers.status(connection)
-        brought = set_status(connection, request.sets)
-    states = brought.states
+        found = triggers.status(connection, request.wishes)
     return VerifyTriggersResult(
-        (*found.installed, *states["installed"]),
-        (*found.outdated, *states["outdated"]),
-        (*found.disabled, *states["disabled"]),
-        (*found.missing, *states["missing"]),
-        tuple(label for label in found.foreign if label not in brought.labels),
+        found.installed, found.outdated, found.disabled, found.missing, found.legacy, found.foreign
     )
+
+
+def try_triggers(request: TryTriggersRequest, context: OperationContext) -> TryTriggersResult:
+    """Fire every trigger of ours on a real row, in transactions that are rolled back; what failed
+    is a result, not an error.
+
+    Raises:
+        StampError: the database belongs to another environment.
+        PreflightError: it, or a schema asked for, does not exist.
+    """
+    context.step("preflight")
+    _check(request.database, request.environment, writing=False)
+    with session(request.database, application=context.application) as connection:
+        trials = fire_all(
+            connection,
+            request.wishes,
+            schemas=request.schemas,
+            poll=context.check_cancelled,
+            step=lambda done, total: context.step("test triggers", done, total),
+        )
+    told = {
+        outcome: tuple(
+            f"{it.label} ({it.reason})" if it.reason else it.label
+            for it in trials
+            if it.outcome == outcome
+        )
+        for outcome in ("passed", "failed", "untested")
+    }
+    for outcome in ("failed", "untested"):
+        for line in told[outcome]:
+            context.log(f"{outcome}: {line}")
+    return TryTriggersResult(**told)
 
 
 def _check(database: ConnectionParams, environment: str, *, writing: bool) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 from dbops.postgres import catalog, roles, sequences, triggers, views
 from dbops.postgres.connection import Connection
 from dbops.postgres.process import Poll
+from dbops.postgres.triggers import history
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,8 @@ class Fingerprint:
     grants_digest: str | None = None
     checksums: Mapping[str, str] | None = None
     """Order-independent, per table; only where they were asked for."""
+    history: int | None = None
+    """Rows of the row history, which belongs to no user's table; None where there is none."""
 
     @property
     def rows(self) -> int:
@@ -83,6 +86,7 @@ def take_fingerprint(
         sequences=sequences.sequence_values(connection),
         grants_digest=roles.grants_digest(connection),
         checksums=catalog.checksum_rows(connection, poll) if checksums else None,
+        history=history.count(connection),
     )
 
 
@@ -115,6 +119,10 @@ def row_differences(expected: Fingerprint, actual: Fingerprint) -> list[str]:
         for table, rows in sorted(expected.tables.items())
         if actual.tables.get(table) != rows
     ]
+    if expected.history is not None and expected.history != (actual.history or 0):
+        found.append(
+            f"{history.TABLE} holds {actual.history or 0} instead of {expected.history} rows"
+        )
     return found + _listed("unexpected table", actual.tables.keys() - expected.tables.keys())
 
 

@@ -1,11 +1,12 @@
-"""``apply_triggers``: timestamps and acting user on every table that has the columns."""
+"""``apply_triggers``: timestamps, acting user and row history, wherever they are asked for."""
 
 from argparse import ArgumentParser
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from dbops import conf
+from dbops.exceptions import UsageError
 from dbops.management.operation_command import (
     DbopsCommand,
     environment_option,
@@ -13,8 +14,12 @@ from dbops.management.operation_command import (
 )
 from dbops.models import Operation
 from dbops.operations.context import OperationContext
-from dbops.operations.triggers import ApplyTriggersRequest, apply_triggers
-from skinspire.guarantees import trigger_sets
+from dbops.operations.triggers import (
+    ApplyTriggersRequest,
+    RemoveTriggersRequest,
+    apply_triggers,
+    remove_triggers,
+)
 
 
 class Command(DbopsCommand):
@@ -30,42 +35,74 @@ class Command(DbopsCommand):
         scope.add_argument("--schema", metavar="S", action="append", help="only tables of schema S")
         scope.add_argument("--all-schemas", action="store_true", help="every schema (the default)")
         parser.add_argument("--dry-run", action="store_true", help="say what would happen")
+        parser.add_argument(
+            "--replace-legacy", action="store_true",
+            help="triggers of the earlier system give way to ours; undo_operation brings them back",
+        )  # fmt: skip
+        parser.add_argument(
+            "--event-trigger", action="store_true",
+            help="tables made later get theirs at once, too (needs a superuser)",
+        )  # fmt: skip
+        parser.add_argument("--remove", action="store_true", help="take all of ours off")
 
     def handle(self, *args: Any, **options: Any) -> None:
         environment = environment_option(options)
+        chosen = ("base_only", "replace_legacy", "event_trigger")
+        wishes = {name: True for name in (*chosen, "remove") if options[name]}
+        if options["remove"] and len(wishes) > 1:
+            raise UsageError("--remove takes everything of ours off: it stands alone.")
         if options["dry_run"]:
             self._rehearse(environment, options)
             return
-        wishes = {"schemas": options["schema"], "base_only": options["base_only"]}
+        wishes |= {"schemas": options["schema"]}
         outcome = self.run_operation(
             Operation.Kind.TRIGGERS, options, target=environment, wishes=wishes
         )
         if self.console.as_json:
             self.console.result(operation_json(outcome))
             return
-        self._show("Installed", environment, outcome.result)
+        verb = "Removed" if options["remove"] else "Installed"
+        self._show(verb, environment, outcome.result, outcome.operation.id)
 
     def _rehearse(self, environment: str, options: dict[str, Any]) -> None:
-        request = ApplyTriggersRequest(
-            database=conf.database_params(environment),
-            environment=environment,
-            schemas=tuple(options["schema"]) if options["schema"] else None,
-            base_only=options["base_only"],
-            dry_run=True,
-            sets=trigger_sets(),
-        )
-        result = asdict(apply_triggers(request, OperationContext("", actor=self.actor())))
+        context = OperationContext("", actor=self.actor())
+        database = conf.database_params(environment)
+        schemas = tuple(options["schema"]) if options["schema"] else None
+        if options["remove"]:
+            removal = RemoveTriggersRequest(database, environment, schemas, dry_run=True)
+            result = asdict(remove_triggers(removal, context))
+        else:
+            wishes = conf.trigger_wishes()
+            if options["event_trigger"]:
+                wishes = replace(wishes, event_trigger=True)
+            request = ApplyTriggersRequest(
+                database, environment, schemas, base_only=options["base_only"], wishes=wishes,
+                replace_legacy=options["replace_legacy"], dry_run=True,
+            )  # fmt: skip
+            result = asdict(apply_triggers(request, context))
         if self.console.as_json:
             self.console.result({"result": result})
             return
         for statement in result["statements"]:
             self.console.say(statement)
-        self._show("Would install", environment, result)
+        self._show("Would remove" if options["remove"] else "Would install", environment, result)
 
-    def _show(self, verb: str, environment: str, result: Mapping[str, Any]) -> None:
+    def _show(
+        self, verb: str, environment: str, result: Mapping[str, Any], operation: str = ""
+    ) -> None:
         self.console.say(
             f"{verb} {result['triggers']} triggers on {result['tables']} tables of {environment}.",
             style="green",
         )
-        for skipped in result["skipped"]:
-            self.console.note(f"skipped: {skipped}", style="yellow")
+        for word in ("skipped", "kept"):
+            for line in result.get(word, ()):
+                self.console.note(f"{word}: {line}", style="yellow")
+        replaced = result.get("replaced") or {"triggers": (), "kept": ()}
+        for line in replaced["kept"]:
+            self.console.note(f"left: {line}", style="yellow")
+        if replaced["triggers"]:
+            back = f" Put them back: python manage.py undo_operation {operation}"
+            self.console.say(
+                f"{len(replaced['triggers'])} triggers of the earlier system give way to them."
+                f"{back if operation else ''}"
+            )

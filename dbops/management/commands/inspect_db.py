@@ -38,7 +38,9 @@ class Command(DbopsCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         environment = environment_option(options)
-        request = InspectRequest(environment, conf.database_params(environment))
+        request = InspectRequest(
+            environment, conf.database_params(environment), conf.trigger_wishes()
+        )
         found = inspect_database(request, _wish(options), OperationContext("", actor=self.actor()))
         backup = last_backup(environment) if found.overview else None
         if not self.console.as_json:

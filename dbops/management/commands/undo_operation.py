@@ -1,16 +1,17 @@
-"""``undo_operation``: put back what a restore or a copy replaced."""
+"""``undo_operation``: put back what a restore, a copy or ``--replace-legacy`` replaced."""
 
 from argparse import ArgumentParser
 from typing import Any
 
 from dbops.exceptions import NothingToUndoError, UsageError
-from dbops.kept import kept_database, latest_replacement
+from dbops.kept import kept_database, latest_replacement, replaced_triggers
 from dbops.management.operation_command import (
     DbopsCommand,
     find_operation,
     operation_json,
 )
 from dbops.models import Operation
+from dbops.runner import Outcome
 
 
 class Command(DbopsCommand):
@@ -28,7 +29,7 @@ class Command(DbopsCommand):
         if options["id"] == "":
             raise UsageError("ID is empty; leave it out for the latest.")
         done = find_operation(options["id"]) if options["id"] else latest_replacement()
-        if kept_database(done) is None:
+        if kept_database(done) is None and not replaced_triggers(done):
             raise _nothing_to_undo(done)
         target = done.target
         self.confirm(
@@ -40,12 +41,18 @@ class Command(DbopsCommand):
         if self.console.as_json:
             self.console.result(operation_json(outcome))
             return
-        self.console.say(
-            f"{target} is as it was before {done.id}, out of use for "
-            f"{outcome.result['outage_ms']:.0f} ms. Undo this too: "
-            f"python manage.py undo_operation {outcome.operation.id}",
-            style="green",
-        )
+        self.console.say(_told(done, outcome), style="green")
+
+
+def _told(done: Operation, outcome: Outcome) -> str:
+    if done.kind == Operation.Kind.TRIGGERS:
+        count = outcome.result["triggers"]
+        return f"{count} triggers of {done.target} are back as they were before {done.id}."
+    return (
+        f"{done.target} is as it was before {done.id}, out of use for "
+        f"{outcome.result['outage_ms']:.0f} ms. Undo this too: "
+        f"python manage.py undo_operation {outcome.operation.id}"
+    )
 
 
 def _nothing_to_undo(done: Operation) -> NothingToUndoError:

@@ -1,4 +1,4 @@
-"""``verify_triggers``: which triggers are installed, outdated, disabled, missing or foreign."""
+"""``verify_triggers``: which triggers are as they should be, which not, which are of others."""
 
 from dataclasses import asdict
 from typing import Any
@@ -8,7 +8,6 @@ from dbops.exceptions import TriggerDriftError
 from dbops.management.operation_command import DbopsCommand, environment_option
 from dbops.operations.context import OperationContext
 from dbops.operations.triggers import VerifyTriggersRequest, verify_triggers
-from skinspire.guarantees import trigger_sets
 
 
 class Command(DbopsCommand):
@@ -19,7 +18,7 @@ class Command(DbopsCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         environment = environment_option(options)
         request = VerifyTriggersRequest(
-            conf.database_params(environment), environment, trigger_sets()
+            conf.database_params(environment), environment, conf.trigger_wishes()
         )
         result = verify_triggers(request, OperationContext("", actor=self.actor()))
         counted = asdict(result)

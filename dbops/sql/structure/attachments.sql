@@ -10,7 +10,8 @@ SELECT 'pg_trigger'::regclass::oid, t.oid, 0, 'pg_class'::regclass::oid, t.tgrel
   FROM pg_trigger t JOIN pg_proc p ON p.oid = t.tgfoid
   LEFT JOIN pg_trigger o ON o.oid = t.tgparentid
  WHERE NOT t.tgisinternal AND o.tgenabled IS DISTINCT FROM t.tgenabled
-   AND NOT (t.tgname IN ('skinspire_timestamps', 'skinspire_actors')
+   AND NOT (t.tgname IN ('skinspire_timestamps', 'skinspire_actors', 'skinspire_actor_ids',
+                         'skinspire_history')
             AND p.pronamespace IS NOT DISTINCT FROM to_regnamespace('skinspire')::oid)
 UNION ALL
 SELECT 'pg_rewrite'::regclass, r.oid, 0, 'pg_class'::regclass, r.ev_class, 0, 0, 'rule',
