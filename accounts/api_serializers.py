@@ -10,12 +10,19 @@ from rest_framework import serializers
 from accounts.models import Session, User
 
 _LONGEST_NAME, _LONGEST_PASSWORD, _LONGEST_TOKEN = 150, 4096, 8192
+_LONGEST_CODE = 40
 
 
 class CredentialsSerializer(serializers.Serializer[Any]):
     username = serializers.CharField(max_length=_LONGEST_NAME)
     password = serializers.CharField(
         max_length=_LONGEST_PASSWORD, trim_whitespace=False, write_only=True
+    )
+    otp = serializers.CharField(
+        max_length=_LONGEST_CODE,
+        required=False,
+        write_only=True,
+        help_text="A code of the second factor, of accounts that have one; or a recovery code.",
     )
 
 

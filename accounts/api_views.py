@@ -17,7 +17,7 @@ from rest_framework.views import APIView
 from rest_framework_simplejwt.exceptions import AuthenticationFailed
 from rest_framework_simplejwt.utils import datetime_from_epoch
 
-from accounts import tokens
+from accounts import second_factor, tokens
 from accounts.api_serializers import (
     CredentialsSerializer,
     LogoutSerializer,
@@ -91,7 +91,12 @@ class TokenView(_OpenView):
         given = _valid(CredentialsSerializer, request)
         try:
             user = authenticate_person(request, given["username"], given["password"], Door.API)
+            otp = given.get("otp", "")
+            if why := second_factor.refusal(user, otp, door=Door.API, request=request):
+                raise AuthenticationFailed(why)
             pair = tokens.sign_in(user, request)
+        except second_factor.TooManyCodes as error:
+            raise Throttled(wait=error.retry_after) from error
         except SignInRefused as error:
             if error.retry_after is not None:
                 raise Throttled(wait=error.retry_after) from error

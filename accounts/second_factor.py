@@ -22,7 +22,7 @@ from django_otp.plugins.otp_totp.models import TOTPDevice
 
 from accounts.browser import SECOND_FACTOR
 from accounts.history import record
-from accounts.models import AccountEvent, RecoveryCode, User
+from accounts.models import AccountEvent, Door, RecoveryCode, User
 from accounts.sessions import end_sessions_of
 
 CODES = 10
@@ -100,6 +100,21 @@ def _opens(device: TOTPDevice, user: User, code: str) -> bool:
     return False
 
 
+def refusal(user: User, code: str, *, door: str, request: Any) -> str:
+    """Why an account whose password was right is not let in by this door; "" where it is.
+
+    Raises:
+        TooManyCodes: nothing was looked at.
+    """
+    if not has_second_factor(user):
+        missing = "Your role needs a second factor: set it up in the browser first."
+        return missing if needs_second_factor(user) else ""
+    if not code:
+        return "This account has a second factor: send its code of this moment as otp."
+    right = check_code(user, code, door=door, request=request)
+    return "" if right else "That otp is not the code of this moment, or it was used already."
+
+
 def begin(user: User) -> TOTPDevice:
     """A new secret, which counts for nothing until a code of it was typed."""
     with transaction.atomic():
@@ -172,8 +187,12 @@ def remove(user: Any, request: Any) -> None:
         RecoveryCode.objects.filter(user=user).delete()
         record(
             AccountEvent.Event.SECOND_FACTOR_REMOVED,
-            user=user, door="browser", request=request, outcome=AccountEvent.Outcome.DONE,
-        )  # fmt: skip
+            user=user,
+            door=Door.BROWSER,
+            request=request,
+            outcome=AccountEvent.Outcome.DONE,
+            detail="" if user == request.user else f"by {request.user.get_username()}",
+        )
 
 
 def picture(device: TOTPDevice) -> str:
@@ -194,4 +213,4 @@ def _hash(user: Any, code: str) -> str:
 
 def _record(event: str, request: Any) -> None:
     done = AccountEvent.Outcome.DONE
-    record(event, user=request.user, door="browser", request=request, outcome=done)
+    record(event, user=request.user, door=Door.BROWSER, request=request, outcome=done)

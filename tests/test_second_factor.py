@@ -179,7 +179,7 @@ def test_an_administrator_removes_it_and_sees_no_secret(nora: User, codes: list[
     client.post("/admin/accounts/user/", action)
     assert not second_factor.has_second_factor(nora)
     event = AccountEvent.objects.get(event="second_factor_removed")
-    assert (event.username, event.created_by) == ("nora", "root")
+    assert (event.username, event.detail) == ("nora", "by root")
 
 
 def test_a_recent_proof_takes_both(nora: User, codes: list[str]) -> None:
@@ -213,3 +213,24 @@ def test_parallel_guesses_are_counted_one_by_one(nora: User) -> None:
         thread.join()
     assert sorted(outcomes) == ["429"] * 7 + ["False"]
     assert TOTPDevice.objects.get().throttling_failure_count == 1
+
+
+def _tokens(**more: str) -> Any:
+    given = {"username": "nora", "password": PASSWORD, **more}
+    return Client().post("/api/auth/token/", given, "application/json")
+
+
+def test_tokens_take_the_second_factor_too(nora: User, codes: list[str], settings: Any) -> None:
+    answer = _tokens()
+    assert (answer.status_code, answer.headers["Content-Type"]) == (401, "application/problem+json")
+    assert "as otp" in answer.json()["detail"]
+    assert _tokens(otp="000000").status_code == 401
+    assert _tokens(otp=codes[0]).status_code == 429
+    unused(nora)
+    assert _tokens(otp=code_of(TOTPDevice.objects.get())).status_code == 200
+    assert Session.objects.active().count() == 1
+    second_factor.TOTPDevice.objects.all().delete()
+    settings.ACCOUNT_SECOND_FACTOR = ["operator"]
+    assert _tokens().status_code == 200
+    nora.groups.add(Group.objects.get_or_create(name="operator")[0])
+    assert "in the browser first" in _tokens().json()["detail"]
