@@ -62,7 +62,8 @@ def test_nobody_makes_himself_or_others_a_superuser(desk: Client, administrator:
     omar = User.objects.create_user("omar")
     every = list(Permission.objects.values_list("pk", flat=True))
     for user in (administrator, omar):
-        wanted = {"is_superuser": "on", "is_staff": "on", "user_permissions": every}
+        wanted = {"is_superuser": "on", "is_staff": "on", "user_permissions": every,
+                  "groups": [it.pk for it in user.groups.all()]}  # fmt: skip
         assert _save(desk, user, **wanted).status_code == 302
         user.refresh_from_db()
         assert user.is_staff
