@@ -5,15 +5,13 @@ The row is what counts. Triggers in the database count failures by it, lock, and
 
 from __future__ import annotations
 
-from ipaddress import ip_address
 from typing import Any
 
-from django.contrib.auth.signals import user_login_failed
-from django.dispatch import receiver
 from rest_framework.request import Request
 
+from accounts.addresses import client_address
 from accounts.models import AccountEvent, Door, Session, User
-from skinspire.acting import NOBODY, Actor, acting, become
+from skinspire.acting import NOBODY, Actor
 
 _LONGEST_DEVICE, _LONGEST_DETAIL = 300, 200
 
@@ -62,32 +60,6 @@ def where_from(request: Any) -> dict[str, Any]:
         return {}
     return {
         "door": Door.API if isinstance(request, Request) else Door.BROWSER,
-        "address": _address(request.META.get("REMOTE_ADDR", "")),
+        "address": client_address(request) or None,
         "device": request.META.get("HTTP_USER_AGENT", "").replace("\0", "")[:_LONGEST_DEVICE],
     }
-
-
-def _address(text: str) -> str | None:
-    """None for what is no address, as behind a socket of the file system."""
-    try:
-        return str(ip_address(text.partition("%")[0]))
-    except ValueError:
-        return None
-
-
-def _note(event: str, outcome: str, user: User | None, request: Any) -> None:
-    record(event, user=user, request=request, outcome=outcome)
-
-
-def record_sign_in(request: Any, user: User, **_: Any) -> None:
-    """Whoever signs in acts for the rest of the request."""
-    if acting() == NOBODY:
-        become(actor_of(user))
-    _note(AccountEvent.Event.SIGNED_IN, AccountEvent.Outcome.DONE, user, request)
-
-
-@receiver(user_login_failed)
-def record_failed_sign_in(credentials: dict[str, Any], request: Any = None, **_: Any) -> None:
-    name = str(credentials.get(User.USERNAME_FIELD) or "")
-    user = User.objects.filter(username=name).first() if name and "\0" not in name else None
-    _note(AccountEvent.Event.SIGN_IN_FAILED, AccountEvent.Outcome.REFUSED, user, request)

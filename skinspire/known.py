@@ -160,8 +160,14 @@ KNOWN: tuple[Variable, ...] = (
     Variable(
         "ACCOUNT_LOCK_AFTER",
         "failed sign-ins in a row that lock an account; 0 locks none",
-        empty="5",
+        empty="100",
     ),
+    Variable(
+        "ACCOUNT_GUESSES",
+        "guesses that are answered: at a name from an address, at a name, from an address",
+        empty="pair=5,user=20,address=50",
+    ),
+    Variable("TRUSTED_PROXIES", "networks whose X-Forwarded-For is believed", empty="nobody's is"),
     Variable("ACCOUNT_LOCK_MINUTES", "for how long", empty="15"),
     Variable("ACCOUNT_SESSION_LIMIT", "sessions an account may have; 0: any number", empty="5"),
     Variable("ACCOUNT_IDLE_MINUTES", "after which an idle browser is signed out", empty="30"),

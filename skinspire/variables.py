@@ -7,6 +7,7 @@ import os
 import re
 import secrets
 from collections.abc import Iterable
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
@@ -140,6 +141,18 @@ def read_counts(env: environ.Env, name: str, default: dict[str, int]) -> dict[st
 def read_list(env: environ.Env, name: str, default: list[str]) -> list[str]:
     """Values separated by commas or line breaks; an empty variable is the default."""
     return split_list(read_text(env, name)) or default
+
+
+def read_networks(env: environ.Env, name: str, default: list[str]) -> list[str]:
+    """Addresses and networks like ``10.0.0.0/8``, and the word unix. Others are left out and
+    reported: of a proxy that is not known, nothing is believed."""
+    networks = []
+    for value in read_list(env, name, default):
+        try:
+            networks.append(value if value == "unix" else str(ip_network(value, strict=False)))
+        except ValueError:
+            problems.append(f"{name} must hold addresses, networks like 10.0.0.0/8, or unix.")
+    return networks
 
 
 def split_list(text: str) -> list[str]:

@@ -32,6 +32,7 @@ from skinspire.variables import (
     read_counts,
     read_flag,
     read_list,
+    read_networks,
     read_number,
     read_secret,
     read_text,
@@ -110,6 +111,7 @@ INSTALLED_APPS = [
     "django.contrib.staticfiles",
     "rest_framework",
     "rest_framework_simplejwt",
+    "axes",
     "drf_spectacular",
     "drf_spectacular_sidecar",
 ]
@@ -128,6 +130,7 @@ MIDDLEWARE = [
     "accounts.middleware.ActingUserMiddleware",
     "accounts.middleware.ProofMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "axes.middleware.AxesMiddleware",
 ]
 ROOT_URLCONF = "skinspire.urls"
 WSGI_APPLICATION = "skinspire.wsgi.application"
@@ -160,7 +163,7 @@ PASSWORD_HASHERS = [
     "accounts.hashers.OwaspArgon2PasswordHasher",
     "django.contrib.auth.hashers.PBKDF2PasswordHasher",
 ]
-ACCOUNT_LOCK_AFTER = read_number(env, "ACCOUNT_LOCK_AFTER", 5)
+ACCOUNT_LOCK_AFTER = read_number(env, "ACCOUNT_LOCK_AFTER", 100)
 """Failed sign-ins in a row that lock an account; 0: none do. The database keeps this rule and the
 next two: after a change run migrate, or apply_triggers."""
 ACCOUNT_LOCK_MINUTES = read_number(env, "ACCOUNT_LOCK_MINUTES", 15)
@@ -209,6 +212,19 @@ DEFAULT_FROM_EMAIL = SERVER_EMAIL = (
     read_text(env, "EMAIL_FROM") or "Skinspire <skinspire@localhost>"
 )
 AUTHENTICATION_BACKENDS = ["accounts.backends.LockingBackend"]
+# Who guesses, and from where.
+ACCOUNT_GUESSES = read_counts(env, "ACCOUNT_GUESSES", {"pair": 5, "user": 20, "address": 50})
+"""Guesses that are answered in ACCOUNT_LOCK_MINUTES at one name from one address (pair), or from
+one address; and in four times as many minutes at one name (user). 0: any number."""
+TRUSTED_PROXIES = read_networks(env, "TRUSTED_PROXIES", [])
+"""Whose X-Forwarded-For is believed; unix: who comes by a socket of the file system."""
+AXES_HANDLER = "accounts.limits.GuessHandler"
+AXES_CLIENT_IP_CALLABLE = "accounts.addresses.client_address"
+AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
+AXES_FAILURE_LIMIT = ACCOUNT_GUESSES["pair"]
+AXES_COOLOFF_TIME = timedelta(minutes=ACCOUNT_LOCK_MINUTES)
+AXES_DISABLE_ACCESS_LOG = True  # accounts.AccountEvent is the history
+AXES_ENABLE_ADMIN = AXES_VERBOSE = False
 LOGIN_URL = "accounts:login"
 LOGIN_REDIRECT_URL = "dashboard"
 LOGOUT_REDIRECT_URL = "accounts:login"
@@ -314,6 +330,7 @@ DBOPS_ALLOW_UNMASKED = read_flag(env, "DBOPS_ALLOW_UNMASKED", True)
 DBOPS_DEFUSE = (
     "django_session",
     "accounts_session*",
+    "axes_*",
     "accounts_invitation*",
     "accounts_recoverycode",
     "otp_*",
