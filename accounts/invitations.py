@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 from django.conf import settings
-from django.contrib.auth.models import Group, Permission
+from django.contrib.auth.models import Group
 from django.core import signing
 from django.core.mail import EmailMessage
 from django.db import transaction
@@ -19,6 +19,7 @@ from django.utils import timezone
 from accounts import mails
 from accounts.history import record
 from accounts.models import AccountEvent, Door, Invitation, User
+from skinspire.permissions import covers, names_of
 
 _SALT = "accounts.invitation"
 
@@ -104,9 +105,4 @@ def roles_of_giver(user: Any) -> list[Group]:
     groups = list(Group.objects.prefetch_related("permissions__content_type").order_by("name"))
     if user.is_superuser:
         return groups
-    own = user.get_all_permissions()
-    return [group for group in groups if {_name(it) for it in group.permissions.all()} <= own]
-
-
-def _name(permission: Permission) -> str:
-    return f"{permission.content_type.app_label}.{permission.codename}"
+    return [group for group in groups if covers(user, names_of(group.permissions.all()))]

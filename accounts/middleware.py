@@ -15,7 +15,7 @@ from django.urls import reverse
 from django.utils.http import url_has_allowed_host_and_scheme
 
 from accounts import browser, second_factor
-from accounts.history import actor_of
+from accounts.history import actor_of, at_work
 from skinspire.acting import acting_as
 
 _SAFE = ("GET", "HEAD", "OPTIONS")
@@ -71,7 +71,7 @@ class ActingUserMiddleware:
         self._get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
-        with acting_as(actor_of(request.user)):
+        with acting_as(actor_of(request.user)), at_work(request):
             return self._get_response(request)
 
 

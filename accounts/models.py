@@ -47,8 +47,10 @@ class User(AbstractUser):
         def renew(password: str) -> None:
             self.set_password(password)
             self._password = None
+            self.hash_renewed = True
             with keep_sessions("all"):
                 self.save(update_fields=["password"])
+            self.hash_renewed = False
 
         return check_password(raw_password, self.password, renew)
 
@@ -152,6 +154,13 @@ class AccountEvent(models.Model):
         SESSION_ENDED = "session_ended", "session ended"
         TOKEN_REFRESHED = "token_refreshed", "token refreshed"
         TOKEN_REPLAYED = "token_replayed", "token used again"
+        UNLOCKED = "unlocked", "unlocked"
+        ACCOUNT_CREATED = "account_created", "account created"
+        ACCOUNT_CHANGED = "account_changed", "account changed"
+        ACCOUNT_DELETED = "account_deleted", "account deleted"
+        PASSWORD_CHANGED = "password_changed", "password changed"
+        ROLES_CHANGED = "roles_changed", "roles changed"
+        PERMISSIONS_CHANGED = "permissions_changed", "permissions changed"
         INVITED = "invited", "invited"
         REGISTERED = "registered", "registered"
         RESET_REQUESTED = "reset_requested", "link for a new password asked for"
