@@ -18,6 +18,7 @@ from rest_framework_simplejwt.exceptions import AuthenticationFailed
 from rest_framework_simplejwt.utils import datetime_from_epoch
 
 from accounts import tokens
+from accounts.admission import RETRY_SECONDS, Crowded, one_of_few
 from accounts.api_serializers import (
     CredentialsSerializer,
     LogoutSerializer,
@@ -90,8 +91,11 @@ class TokenView(_OpenView):
         """Name and password for a pair of tokens. It begins a session, like a browser's."""
         given = _valid(CredentialsSerializer, request)
         try:
-            user = authenticate_person(request, given["username"], given["password"], Door.API)
+            with one_of_few():
+                user = authenticate_person(request, given["username"], given["password"], Door.API)
             pair = tokens.sign_in(user, request)
+        except Crowded as error:
+            raise Throttled(wait=RETRY_SECONDS) from error
         except SignInRefused as error:
             if error.retry_after is not None:
                 raise Throttled(wait=error.retry_after) from error
