@@ -18,6 +18,7 @@ from rest_framework_simplejwt.exceptions import AuthenticationFailed
 from rest_framework_simplejwt.utils import datetime_from_epoch
 
 from accounts import second_factor, tokens
+from accounts.admission import RETRY_SECONDS, Crowded, one_of_few
 from accounts.api_serializers import (
     CredentialsSerializer,
     LogoutSerializer,
@@ -90,11 +91,14 @@ class TokenView(_OpenView):
         """Name and password for a pair of tokens. It begins a session, like a browser's."""
         given = _valid(CredentialsSerializer, request)
         try:
-            user = authenticate_person(request, given["username"], given["password"], Door.API)
+            with one_of_few():
+                user = authenticate_person(request, given["username"], given["password"], Door.API)
             otp = given.get("otp", "")
             if why := second_factor.refusal(user, otp, door=Door.API, request=request):
                 raise AuthenticationFailed(why)
             pair = tokens.sign_in(user, request)
+        except Crowded as error:
+            raise Throttled(wait=RETRY_SECONDS) from error
         except second_factor.TooManyCodes as error:
             raise Throttled(wait=error.retry_after) from error
         except SignInRefused as error:

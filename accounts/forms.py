@@ -18,6 +18,7 @@ from django.http import HttpRequest
 from django.template import loader
 
 from accounts import mails
+from accounts.admission import RETRY_SECONDS, Crowded, one_of_few
 from accounts.models import AccountEvent, Door, User
 from accounts.signing_in import SignInRefused, authenticate_person
 
@@ -46,7 +47,11 @@ class SignInForm(AuthenticationForm):
     def check(self, name: str, password: str) -> User:
         """Who it is. ValidationError with the one sentence of all refusals."""
         try:
-            return authenticate_person(self.request, name, password, Door.BROWSER)
+            with one_of_few():
+                return authenticate_person(self.request, name, password, Door.BROWSER)
+        except Crowded:
+            self.retry_after = RETRY_SECONDS
+            raise ValidationError("Many sign in at this moment. Try again.") from None
         except SignInRefused as refused:
             self.retry_after = refused.retry_after
             raise ValidationError(str(refused)) from None

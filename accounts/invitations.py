@@ -60,14 +60,14 @@ def note(invitation: Invitation, request: Any = None) -> None:
 
 def path_of(invitation: Invitation) -> str:
     """The link, without scheme and host. It holds nothing secret but its signature."""
-    token = signing.dumps(str(invitation.pk), salt=_SALT)
+    token = signing.Signer(salt=_SALT).sign(str(invitation.pk))
     return reverse("accounts:register_invited", args=[token])
 
 
 def find_open(token: str) -> Invitation | None:
     """The invitation of a link that still opens."""
     try:
-        key = signing.loads(token, salt=_SALT)
+        key = signing.Signer(salt=_SALT).unsign(token)
     except signing.BadSignature:
         return None
     return Invitation.objects.open().filter(pk=key).first()

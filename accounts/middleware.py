@@ -94,6 +94,8 @@ class ProofMiddleware:
         if match.namespace != "accounts" and second_factor.is_missing(request):
             messages.warning(request, "Your role needs a second factor. Set one up to go on.")
             return lead_to("accounts:second_factor", request)
-        if match.view_name in settings.ACCOUNT_FRESH_VIEWS and not browser.is_fresh(request):
+        sends = request.method not in _SAFE and match.view_name in settings.ACCOUNT_FRESH_FORMS
+        wanted = sends or match.view_name in settings.ACCOUNT_FRESH_VIEWS
+        if wanted and not browser.is_fresh(request):
             return lead_to("accounts:confirm", request)
         return None

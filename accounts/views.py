@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
+import humanize
 from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth import REDIRECT_FIELD_NAME
@@ -13,6 +14,7 @@ from django.contrib.auth.views import LoginView
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
+from django.utils import timezone
 from django.utils.decorators import method_decorator
 from django.utils.http import urlencode
 from django.views.decorators.cache import never_cache
@@ -183,7 +185,15 @@ def sessions(request: HttpRequest) -> HttpResponse:
     """Where one is signed in, by which door, since when."""
     here = request.account_session  # type: ignore[attr-defined]
     own = Session.objects.active().filter(user=here.user).order_by("-last_seen_at")
-    rows = [{"session": it, "device": describe(it.device), "here": it == here} for it in own]
+    rows = [
+        {
+            "session": it,
+            "device": describe(it.device),
+            "here": it == here,
+            "seen": humanize.naturaltime(timezone.now() - it.last_seen_at),
+        }
+        for it in own
+    ]
     rows.sort(key=lambda row: not row["here"])
     context = {"title": "Your sessions", "rows": rows, "others": len(rows) - 1}
     return render(request, "accounts/sessions.html", context)

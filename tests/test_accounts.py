@@ -288,7 +288,7 @@ def test_a_locked_account_is_let_in_by_neither_door_and_stays_in_where_it_is(
     wrong, right = _sign_in(client, "wrong"), _sign_in(client)
     assert _alert(wrong) == _alert(right)
     assert "_auth_user_id" not in client.session
-    assert _tokens(client).status_code == 401
+    assert _tokens(client).status_code == 429
     assert inside.get("/").status_code == 200
     forget_guesses("nora")
     assert _sign_in(client).headers["Location"] == "/"

@@ -6,6 +6,7 @@ import json
 import re
 import threading
 import time
+from contextlib import ExitStack
 from datetime import timedelta
 from io import StringIO
 from typing import Any
@@ -21,6 +22,7 @@ from django.urls import URLPattern, URLResolver, get_resolver
 from django.utils import timezone
 
 from accounts import browser, invitations
+from accounts.admission import one_of_few
 from accounts.models import AccountEvent, Invitation, Session, User
 
 pytestmark = pytest.mark.django_db(databases=["default", "control", "test", "prod"])
@@ -109,6 +111,16 @@ def test_a_locked_account_gets_429_whatever_the_password(nora: User) -> None:
         assert answer.status_code == 429
         assert 0 < int(answer.headers["Retry-After"]) <= 15 * 60
         assert "_auth_user_id" not in client.session
+
+
+def test_a_crowd_at_the_door_is_told_to_come_again(nora: User) -> None:
+    with ExitStack() as crowd:
+        for _ in range(2):
+            crowd.enter_context(one_of_few())
+        answer = Client().post(LOGIN, {"username": "nora", "password": PASSWORD})
+    assert (answer.status_code, answer.headers["Retry-After"]) == (429, "1")
+    assert not AccountEvent.objects.exists()
+    assert is_in(signed_in())
 
 
 def test_remember_me_outlives_the_browser_and_is_over_after_its_days(nora: User) -> None:
@@ -440,7 +452,16 @@ def test_what_replaces_a_database_asks_who_sits_there(root: User) -> None:
 
 def test_every_view_that_needs_a_recent_proof_exists(settings: Any) -> None:
     names = {name for name, _ in _views()}
-    assert names >= settings.ACCOUNT_FRESH_VIEWS
+    assert names >= settings.ACCOUNT_FRESH_VIEWS | settings.ACCOUNT_FRESH_FORMS
+
+
+def test_actions_on_people_need_a_recent_proof_and_their_list_does_not(root: User) -> None:
+    client = signed_in("root")
+    prove_long_ago(client)
+    path = "/admin/accounts/user/"
+    assert client.get(path).status_code == 200
+    answer = client.post(path, {"action": "lock", "_selected_action": [root.pk]})
+    assert answer.headers["Location"].startswith("/accounts/confirm/")
 
 
 # Every page

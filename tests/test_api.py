@@ -19,6 +19,7 @@ from playwright.sync_api import expect, sync_playwright
 from rest_framework.test import APIRequestFactory
 
 from accounts import tokens
+from accounts.admission import one_of_few
 from accounts.models import User
 from accounts.throttles import count_request
 from skinspire import problems
@@ -220,6 +221,17 @@ def test_users_are_counted_each_and_a_forwarded_address_counts_for_nothing(
         assert codes == [200, 429]
     codes = [_post(b"{}", **{"X-Forwarded-For": f"192.0.2.{it}"}).status_code for it in range(2)]
     assert codes == [400, 429]
+
+
+def test_a_crowd_that_signs_in_leaves_room_for_who_is_in(access: str) -> None:
+    User.objects.create_user("otto", password="x")
+    body = b'{"username": "otto", "password": "x"}'
+    with one_of_few(), one_of_few():
+        answer = _post(body)
+        _require_problem(answer, 429)
+        assert answer.headers["Retry-After"] == "1"
+        assert Client().get(ME, headers={"Authorization": f"Bearer {access}"}).status_code == 200
+    assert _post(body).status_code == 200
 
 
 @pytest.mark.django_db(transaction=True)

@@ -18,7 +18,7 @@ from accounts import tokens
 from accounts.models import Session, User
 
 pytestmark = pytest.mark.django_db(databases=["default", "control"])
-_EXAMPLES = 20
+_EXAMPLES = 15
 """Of each operation, for each role, of what is allowed and of what is not."""
 
 

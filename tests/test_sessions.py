@@ -65,6 +65,11 @@ def test_a_live_session_comes_with_its_user_in_one_query(
         found = live_session(str(session.pk))
         assert found is not None
         assert found.user == nora
+    by_the_orm = Session.objects.active().select_related("user").get()
+    for mine, theirs in ((found, by_the_orm), (found.user, by_the_orm.user)):
+        assert {k: v for k, v in vars(mine).items() if k != "_state"} == {
+            k: v for k, v in vars(theirs).items() if k != "_state"
+        }
 
 
 @pytest.mark.parametrize("sid", [None, "", "x", 7, "\0", uuid.uuid4(), ["a"]])
