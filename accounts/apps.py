@@ -8,4 +8,4 @@ class AccountsConfig(AppConfig):
     verbose_name = "People"
 
     def ready(self) -> None:
-        from accounts import history  # noqa: F401  (records sign-ins by Django's signals)
+        from accounts import browser, changes, history  # noqa: F401  (they hear Django's signals)

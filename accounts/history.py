@@ -5,17 +5,29 @@ The row is what counts. Triggers in the database count failures by it, lock, and
 
 from __future__ import annotations
 
-from ipaddress import ip_address
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
-from django.contrib.auth.signals import user_logged_in, user_logged_out, user_login_failed
-from django.dispatch import receiver
 from rest_framework.request import Request
 
-from accounts.models import AccountEvent, Door, User
-from skinspire.acting import NOBODY, Actor, acting, become
+from accounts.addresses import client_address
+from accounts.models import AccountEvent, Door, Session, User
+from skinspire.acting import NOBODY, Actor
 
-_LONGEST_DEVICE = 300
+_at_work: ContextVar[Any] = ContextVar("at_work", default=None)
+_LONGEST_DEVICE, _LONGEST_DETAIL = 300, 200
+
+
+@contextmanager
+def at_work(request: Any) -> Iterator[None]:
+    """The request that whatever is written down meanwhile comes from."""
+    token = _at_work.set(request)
+    try:
+        yield
+    finally:
+        _at_work.reset(token)
 
 
 def actor_of(user: Any) -> Actor:
@@ -23,56 +35,51 @@ def actor_of(user: Any) -> Actor:
     return Actor(user.get_username(), str(user.pk)) if user.is_authenticated else NOBODY
 
 
-def record_event(event: str, outcome: str, user: User | None, request: Any) -> AccountEvent:
+def record(
+    event: str,
+    *,
+    user: User | None = None,
+    username: str = "",
+    door: str = "",
+    request: Any = None,
+    outcome: str = "",
+    session: Session | None = None,
+    detail: str = "",
+    using: str | None = None,
+) -> AccountEvent:
     """Add to the history.
 
     Args:
+        event: a word of :class:`AccountEvent.Event`.
         user: None where no account has the name that was typed, which is not kept.
-        request: None where there is none, as in a command.
+        username: of an account that exists, where ``user`` is not at hand.
+        door: "" where the request tells it.
+        request: None where there is none at hand; the one at work is taken then, if any is.
+        detail: which, or why, in few words; never a secret.
+        using: the connection the account was changed by; None for the default one.
     """
-    return AccountEvent.objects.create(
+    where = where_from(request if request is not None else _at_work.get())
+    return AccountEvent.objects.using(using).create(
         event=event,
         outcome=outcome,
         user=user,
-        username=user.get_username() if user else "",
-        **_where_from(request),
+        username=user.get_username() if user else username,
+        session=session.pk if session else None,
+        detail=detail[:_LONGEST_DETAIL],
+        **(where | {"door": door} if door else where),
     )
 
 
-def _where_from(request: Any) -> dict[str, Any]:
+def where_from(request: Any) -> dict[str, Any]:
+    """Door, address and device of a request; {} where there is none."""
     if request is None:
         return {}
     return {
-        "door": Door.API if isinstance(request, Request) else Door.BROWSER,
-        "address": _address(request.META.get("REMOTE_ADDR", "")),
+        "door": Door.API if _is_of_the_api(request) else Door.BROWSER,
+        "address": client_address(request) or None,
         "device": request.META.get("HTTP_USER_AGENT", "").replace("\0", "")[:_LONGEST_DEVICE],
     }
 
 
-def _address(text: str) -> str | None:
-    """None for what is no address, as behind a socket of the file system."""
-    try:
-        return str(ip_address(text.partition("%")[0]))
-    except ValueError:
-        return None
-
-
-@receiver(user_logged_in)
-def record_sign_in(request: Any, user: User, **_: Any) -> None:
-    """Whoever signs in acts for the rest of the request."""
-    if acting() == NOBODY:
-        become(actor_of(user))
-    record_event(AccountEvent.Event.SIGNED_IN, AccountEvent.Outcome.DONE, user, request)
-
-
-@receiver(user_login_failed)
-def record_failed_sign_in(credentials: dict[str, Any], request: Any = None, **_: Any) -> None:
-    name = str(credentials.get(User.USERNAME_FIELD) or "")
-    user = User.objects.filter(username=name).first() if name and "\0" not in name else None
-    record_event(AccountEvent.Event.SIGN_IN_FAILED, AccountEvent.Outcome.REFUSED, user, request)
-
-
-@receiver(user_logged_out)
-def record_sign_out(request: Any, user: User | None, **_: Any) -> None:
-    if user is not None:
-        record_event(AccountEvent.Event.SIGNED_OUT, AccountEvent.Outcome.DONE, user, request)
+def _is_of_the_api(request: Any) -> bool:
+    return isinstance(request, Request) or request.path_info.startswith("/api/")

@@ -9,6 +9,17 @@ from typing import Any
 from django.db import models
 from django.utils import timezone
 
+from skinspire.environment import ENVIRONMENTS
+
+
+def permissions_of(*deeds: tuple[str, str]) -> list[Any]:
+    """What a deed needs in every environment, and in one: ``restore``, ``restore_dev``."""
+    return [
+        *((codename, f"Can {what}") for codename, what in deeds),
+        *((f"{codename}_{name}", f"Can {what} in {name}")
+          for codename, what in deeds for name in ENVIRONMENTS),
+    ]  # fmt: skip
+
 
 def new_operation_id() -> str:
     """12 hexadecimal digits: short enough to be part of a database name."""
@@ -79,16 +90,16 @@ class Operation(models.Model):
     class Meta:
         ordering = ["-created_at"]
         default_permissions = ("view",)
-        permissions = [
-            ("back_up", "Can back up a database"),
-            ("restore", "Can restore a database"),
-            ("copy", "Can copy a database"),
-            ("apply_triggers", "Can apply triggers"),
-            ("cancel", "Can cancel an operation"),
-            ("verify_backup", "Can verify a backup"),
-            ("migrate", "Can migrate a database"),
-            ("maintain", "Can maintain a database"),
-        ]
+        permissions = permissions_of(
+            ("back_up", "back up a database"),
+            ("restore", "restore a database"),
+            ("copy", "copy a database"),
+            ("apply_triggers", "apply triggers"),
+            ("cancel", "cancel an operation"),
+            ("verify_backup", "verify a backup"),
+            ("migrate", "migrate a database"),
+            ("maintain", "maintain a database"),
+        )
 
     def __str__(self) -> str:
         return f"{self.get_kind_display()} {self.route} ({self.id})"
@@ -175,7 +186,7 @@ class Backup(models.Model):
     class Meta:
         ordering = ["-created_at"]
         default_permissions = ("view",)
-        permissions = [("pin_backup", "Can pin a backup")]
+        permissions = permissions_of(("pin_backup", "pin a backup"))
 
     def __str__(self) -> str:
         return self.name

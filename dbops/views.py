@@ -22,6 +22,7 @@ from dbops.exceptions import ConfigurationError
 from dbops.models import Backup, Operation
 from dbops.operations.inspection import EnvironmentFacts, inspect_environments
 from skinspire.environment import ENVIRONMENTS
+from skinspire.permissions import may
 
 RECENT = 12
 
@@ -101,7 +102,7 @@ def _card(facts: EnvironmentFacts, user: Any) -> Card:
         actions=frozenset(
             str(kind)
             for kind, permission in PERMISSIONS.items()
-            if user.is_staff and user.has_perm(permission) and is_allowed(kind, name)
+            if user.is_staff and may(user, permission, name) and is_allowed(kind, name)
         ),
     )
 

@@ -160,10 +160,49 @@ KNOWN: tuple[Variable, ...] = (
     Variable(
         "ACCOUNT_LOCK_AFTER",
         "failed sign-ins in a row that lock an account; 0 locks none",
-        empty="5",
+        empty="100",
     ),
+    Variable(
+        "ACCOUNT_GUESSES",
+        "guesses that are answered: at a name from an address, at a name, from an address",
+        empty="pair=5,user=20,address=50",
+    ),
+    Variable("TRUSTED_PROXIES", "networks whose X-Forwarded-For is believed", empty="nobody's is"),
     Variable("ACCOUNT_LOCK_MINUTES", "for how long", empty="15"),
     Variable("ACCOUNT_SESSION_LIMIT", "sessions an account may have; 0: any number", empty="5"),
+    Variable("ACCOUNT_IDLE_MINUTES", "after which an idle browser is signed out", empty="30"),
+    Variable("ACCOUNT_ABSOLUTE_HOURS", "longest session of a browser", empty="12"),
+    Variable("ACCOUNT_REMEMBER_DAYS", "the same of one that is to remember", empty="14"),
+    Variable("ACCOUNT_FRESH_MINUTES", "how long a sign-in opens what destroys", empty="15"),
+    Variable(
+        "ACCOUNT_REGISTRATION", "who may register: invitation, open or off", empty="invitation"
+    ),
+    Variable("ACCOUNT_INVITATION_DAYS", "how long an invitation opens", empty="7"),
+    Variable(
+        "ACCOUNT_SECOND_FACTOR",
+        "roles that need a second factor, or none",
+        empty="operator,administrator in prod, none elsewhere",
+    ),
+    Variable(
+        "EMAIL_URL",
+        "the mail server",
+        empty="the console prints mail; in prod none is sent",
+        secret=True,
+    ),
+    Variable(
+        "EMAIL_FROM", "who mail is from", empty="skinspire@localhost", setting="DEFAULT_FROM_EMAIL"
+    ),
+    Variable("ACCOUNT_REFRESH_HOURS", "how long a program stays signed in", empty="12"),
+    Variable(
+        "ACCOUNT_REFRESH_GRACE_SECONDS",
+        "how long a used refresh token is taken again",
+        empty="5",
+    ),
+    Variable(
+        "API_LIMITS",
+        "requests to the API a minute",
+        empty="sign-in=30,open=600,signed-in=1200",
+    ),
     Variable("DBOPS_ALLOW_COPY_TO_PROD", "whether anything may be copied into prod", empty="false"),
     Variable(
         "DBOPS_ALLOW_UNMASKED", "whether --no-mask may take prod's rows elsewhere", empty="true"

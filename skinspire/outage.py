@@ -11,12 +11,13 @@ from typing import Any
 import psycopg2
 from django.core.signals import got_request_exception
 from django.db import InterfaceError, OperationalError
-from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.http import HttpRequest, HttpResponse
 from django.template.loader import render_to_string
 from django.utils.cache import add_never_cache_headers
 
+from skinspire.problems import API, answer
+
 RETRY_SECONDS = 10
-_API = "/api/"
 _NOTED = "_skinspire_outage"
 # The server goes, is not there yet, was dropped, or has no connection left; connection exceptions.
 _CODES = {"57P01", "57P02", "57P03", "57P04", "57P05", "53300"}
@@ -76,14 +77,8 @@ got_request_exception.connect(_note, dispatch_uid="skinspire.outage")
 def unavailable(request: HttpRequest) -> HttpResponse:
     """503, by a page or, of the API, as RFC 9457 has it. Asks neither a database nor a session."""
     response: HttpResponse
-    if request.path_info.startswith(_API):
-        response = JsonResponse(
-            {
-                "type": "about:blank", "title": "Service Unavailable", "status": 503,
-                "detail": f"A database does not answer. Try again in {RETRY_SECONDS} seconds.",
-            },
-            status=503, content_type="application/problem+json",
-        )  # fmt: skip
+    if request.path_info.startswith(API):
+        response = answer(503, f"A database does not answer. Try again in {RETRY_SECONDS} seconds.")
     else:
         context = {"seconds": RETRY_SECONDS, "asked": request.method in ("GET", "HEAD")}
         response = HttpResponse(render_to_string("503.html", context), status=503)

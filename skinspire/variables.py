@@ -7,9 +7,12 @@ import os
 import re
 import secrets
 from collections.abc import Iterable
+from ipaddress import ip_network
 from pathlib import Path
+from typing import Any
 
 import environ
+from django.core.exceptions import ImproperlyConfigured
 
 from skinspire.dotenv import read_dotenv
 from skinspire.findings import Finding, findings, is_too_open
@@ -100,6 +103,28 @@ def read_number(env: environ.Env, name: str, default: int) -> int:
     return int(value) if value.isdecimal() else default
 
 
+def read_word(env: environ.Env, name: str, words: tuple[str, ...]) -> str:
+    """One of ``words``. Anything else counts as the first of them and is reported."""
+    value = read_text(env, name).strip().lower() or words[0]
+    if value not in words:
+        problems.append(f"{name} must be one of {', '.join(words)}.")
+    return value if value in words else words[0]
+
+
+def mail_settings(env: environ.Env, default: str) -> dict[str, Any]:
+    """Django's settings for ``EMAIL_URL``. One that is not understood counts as ``default``, and is
+    reported without being told: it may hold a password."""
+    found: dict[str, Any] = {}
+    try:
+        found = environ.Env.email_url_config(read_secret(env, "EMAIL_URL") or default)
+    except (KeyError, ValueError, ImproperlyConfigured):
+        problems.append("EMAIL_URL must be like smtp+tls://user:password@host:587.")
+        found = environ.Env.email_url_config(default)
+    options = found.pop("OPTIONS", {})
+    wanted = {name: value for name, value in found.items() if value is not None}
+    return {"EMAIL_TIMEOUT": 10} | wanted | {f"EMAIL_{name}": it for name, it in options.items()}
+
+
 def read_counts(env: environ.Env, name: str, default: dict[str, int]) -> dict[str, int]:
     """Pairs like ``daily=7`` separated by commas; a word left out keeps its number in ``default``.
     Anything else counts as the default and is reported."""
@@ -116,6 +141,18 @@ def read_counts(env: environ.Env, name: str, default: dict[str, int]) -> dict[st
 def read_list(env: environ.Env, name: str, default: list[str]) -> list[str]:
     """Values separated by commas or line breaks; an empty variable is the default."""
     return split_list(read_text(env, name)) or default
+
+
+def read_networks(env: environ.Env, name: str, default: list[str]) -> list[str]:
+    """Addresses and networks like ``10.0.0.0/8``, and the word unix. Others are left out and
+    reported: of a proxy that is not known, nothing is believed."""
+    networks = []
+    for value in read_list(env, name, default):
+        try:
+            networks.append(value if value == "unix" else str(ip_network(value, strict=False)))
+        except ValueError:
+            problems.append(f"{name} must hold addresses, networks like 10.0.0.0/8, or unix.")
+    return networks
 
 
 def split_list(text: str) -> list[str]:

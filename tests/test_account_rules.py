@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from django.core.management import call_command
 from django.core.management.commands.migrate import Command as Migrate
+from django.test import override_settings
 
 from dbops.exceptions import StatementError
 from dbops.operations.context import OperationContext
@@ -59,7 +60,8 @@ def migrated(server: Server, django_db_setup: None, django_db_blocker: Any) -> I
     """A database as ``migrate`` leaves it, to be copied for each test."""
     params = server.create_database()
     alias = f"migrated{server.major}"
-    with django_db_blocker.unblock(), django_connection(params, alias):
+    five = override_settings(ACCOUNT_LOCK_AFTER=5)
+    with django_db_blocker.unblock(), django_connection(params, alias), five:
         call_command(Migrate(), database=alias, verbosity=0)
     with session(params) as connection:
         triggers.install(connection, poll=do_not_poll)
@@ -75,8 +77,9 @@ def fresh() -> None:
 
 @pytest.fixture
 def params(
-    request: pytest.FixtureRequest, server: Server, migrated: str
+    request: pytest.FixtureRequest, server: Server, migrated: str, settings: Any
 ) -> Iterator[ConnectionParams]:
+    settings.ACCOUNT_LOCK_AFTER = 5
     if "fresh" in request.fixturenames:
         name = f"{migrated}_copy"
         with session(server.params) as connection:

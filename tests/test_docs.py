@@ -22,7 +22,8 @@ _URLS = {
 def test_every_command_is_in_the_readme_and_none_beside() -> None:
     commands = {
         path.stem
-        for path in (ROOT / "dbops/management/commands").glob("*.py")
+        for app in ("dbops", "accounts")
+        for path in (ROOT / app / "management/commands").glob("*.py")
         if not path.stem.startswith("_")
     }
     table = re.findall(r"^\| `(\w+)", (ROOT / "README.md").read_text(), re.M)

@@ -1,7 +1,15 @@
--- After an account's row: a new lock goes into the history, a disabled account's sessions end.
+-- After an account's row: a new lock goes into the history, and the account's sessions end where it
+-- was disabled, locked by hand, or given another password.
+--
+-- A lock by too many failures ends none: whoever guesses at a name must not throw its owner out.
+-- Who changes a password may say which session stays (SET LOCAL skinspire.keep_session = an id), or
+-- that 'all' do, where only the hash was renewed.
 CREATE OR REPLACE FUNCTION skinspire.follow_account() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $function$
+DECLARE
+    stays CONSTANT text := coalesce(current_setting('skinspire.keep_session', true), '');
+    reason text;
 BEGIN
     IF NEW.locked_until > clock_timestamp() AND NEW.locked_until IS DISTINCT FROM OLD.locked_until
     THEN
@@ -9,8 +17,17 @@ BEGIN
         VALUES ('locked', 'done', NEW.id, NEW.username);
     END IF;
     IF OLD.is_active AND NOT NEW.is_active THEN
-        UPDATE public.accounts_session SET ended_at = clock_timestamp(), end_reason = 'disabled'
-         WHERE user_id = NEW.id AND ended_at IS NULL;
+        reason := 'disabled';
+    ELSIF NEW.locked_until > clock_timestamp() AND NEW.failed_sign_ins = OLD.failed_sign_ins
+          AND NEW.locked_until IS DISTINCT FROM OLD.locked_until THEN
+        reason := 'locked';
+    ELSIF NEW.password <> OLD.password AND stays <> 'all' THEN
+        reason := 'password_changed';
+    END IF;
+    IF reason IS NOT NULL THEN
+        UPDATE public.accounts_session SET ended_at = clock_timestamp(), end_reason = reason
+         WHERE user_id = NEW.id AND ended_at IS NULL
+           AND (reason <> 'password_changed' OR id::text <> stays);
     END IF;
     RETURN NULL;
 END

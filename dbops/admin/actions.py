@@ -8,6 +8,7 @@ from django import forms
 from django.contrib import admin, messages
 from django.contrib.admin.utils import quote
 from django.contrib.auth.mixins import PermissionRequiredMixin
+from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import get_object_or_404, redirect
 from django.template.response import TemplateResponse
@@ -30,6 +31,7 @@ from dbops.forms import (
     Wanted,
 )
 from dbops.models import Backup, Operation
+from skinspire.permissions import may, may_somewhere
 
 OPERATION_PAGE = "admin:dbops_operation_change"
 PERMISSIONS: dict[str, str] = {
@@ -53,7 +55,18 @@ class StaffView(PermissionRequiredMixin, View):
     request: HttpRequest
 
     def has_permission(self) -> bool:
-        return self.request.user.is_staff and super().has_permission()
+        user = self.request.user
+        wanted = self.get_permission_required()
+        return user.is_staff and all(may_somewhere(user, it) for it in wanted)
+
+    def require(self, *environments: str) -> None:
+        """
+        Raises:
+            PermissionDenied: this person may not do it in one of them.
+        """
+        for permission in self.get_permission_required():
+            if not all(may(self.request.user, permission, name) for name in environments):
+                raise PermissionDenied
 
 
 class ActionView(StaffView):
@@ -78,6 +91,7 @@ class ActionView(StaffView):
 
     def _answer(self, form: forms.Form) -> HttpResponse:
         wanted = self._wanted(form)
+        self.require(*_concerned(wanted))
         if "confirm" not in self.request.POST:
             return self._show(form, wanted, ConfirmationForm())
         confirmation = ConfirmationForm(self.request.POST)
@@ -122,6 +136,12 @@ class ActionView(StaffView):
         context |= {"title": self.title, "button": self.button, "intention": self.intention}
         context |= admin.site.each_context(self.request)
         return TemplateResponse(self.request, f"admin/dbops/operation/action_{name}.html", context)
+
+
+def _concerned(wanted: Wanted) -> set[str]:
+    """Where somebody needs the permission: where it happens, and where rows come from unmasked."""
+    origin = policy.unmasked_origin(wanted.kind, wanted.source, wanted.target, wanted.options)
+    return {name for name in (wanted.target or wanted.source, origin) if name}
 
 
 class BackUpView(ActionView):
@@ -182,6 +202,7 @@ class UndoView(ActionView):
 
     def get(self, request: HttpRequest, **kwargs: str) -> HttpResponse:
         form = self.form_class()
+        self.require(self._operation.target)
         return self._show(form, self._wanted(form), ConfirmationForm())
 
     def post(self, request: HttpRequest, **kwargs: str) -> HttpResponse:
@@ -220,6 +241,7 @@ class CancelView(StaffView):
 
     def post(self, request: HttpRequest, operation_id: str) -> HttpResponse:
         operation = get_object_or_404(Operation, pk=operation_id)
+        self.require(operation.target or operation.source)
         if operation.is_active:
             runner.request_cancel(operation, actor=request.user.get_username())
             messages.info(request, "Asked to stop; the target stays as it was.")
@@ -236,6 +258,7 @@ class PinView(StaffView):
 
     def post(self, request: HttpRequest, name: str) -> HttpResponse:
         backup = get_object_or_404(Backup, pk=name)
+        self.require(backup.environment)
         pinned = request.POST.get("pinned") == "yes"
         try:
             pruning.set_pinned(backup.name, pinned, actor=request.user.get_username())

@@ -27,6 +27,7 @@ from dbops.admin.presentation import (
 from dbops.admin.progress import can_undo, waiting_hint
 from dbops.exceptions import BackupInvalidError
 from dbops.models import Backup, JournalEntry, Operation, Schedule
+from skinspire.permissions import may, may_somewhere
 
 LINES_SHOWN = 500
 
@@ -122,7 +123,7 @@ class OperationAdmin(ReadOnlyAdmin):
 
 
 def _details(request: HttpRequest, operation: Operation) -> dict[str, Any]:
-    permission = actions.PERMISSIONS.get(operation.kind, "")
+    may_again = may(request.user, actions.PERMISSIONS.get(operation.kind, ""), operation.target)
     sees_backups = request.user.has_perm("dbops.view_backup")
     newest = list(operation.log_lines.order_by("-pk")[:LINES_SHOWN])
     return {
@@ -135,8 +136,8 @@ def _details(request: HttpRequest, operation: Operation) -> dict[str, Any]:
         "rows": result_rows(operation.result, sees_backups=sees_backups),
         "took": seconds_text(operation.seconds),
         "hint": waiting_hint(operation),
-        "may_undo": request.user.has_perm(permission) and can_undo(operation),
-        "way_back": way_back(operation) if request.user.has_perm(permission) else "",
+        "may_undo": may_again and can_undo(operation),
+        "way_back": way_back(operation) if may_again else "",
     }
 
 
@@ -180,7 +181,7 @@ class BackupAdmin(ReadOnlyAdmin):
         return super().get_queryset(request).annotate(found_damaged=found_damaged)
 
     def get_list_display(self, request: HttpRequest) -> Any:
-        deeds = [kind for kind in _DEEDS if request.user.has_perm(actions.PERMISSIONS[kind])]
+        deeds = [kind for kind in _DEEDS if may_somewhere(request.user, actions.PERMISSIONS[kind])]
         return (*super().get_list_display(request), *deeds)
 
     @admin.display(description="Environment", ordering="environment")

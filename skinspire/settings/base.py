@@ -28,12 +28,15 @@ from skinspire.storage import MalformedStorageUrl, backup_storage
 from skinspire.variables import (
     env,
     kept_secret,
+    mail_settings,
     read_counts,
     read_flag,
     read_list,
+    read_networks,
     read_number,
     read_secret,
     read_text,
+    read_word,
     split_list,
 )
 
@@ -93,6 +96,8 @@ SECRET_KEY_FALLBACKS = split_list(read_secret(env, "SECRET_KEY_FALLBACKS"))
 
 INSTALLED_APPS = [
     "skinspire",
+    "django_otp",
+    "django_otp.plugins.otp_totp",  # before accounts, which takes its secrets out of the admin
     "accounts",
     "dbops",  # before dbbackup and django_tasks_db: its commands replace theirs
     "dbbackup",
@@ -106,6 +111,9 @@ INSTALLED_APPS = [
     "django.contrib.staticfiles",
     "rest_framework",
     "rest_framework_simplejwt",
+    "axes",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
 ]
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
@@ -117,9 +125,12 @@ MIDDLEWARE = [
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
-    "accounts.middleware.ActingUserMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
+    "accounts.middleware.BrowserSessionMiddleware",  # may sign out, and says why
+    "accounts.middleware.ActingUserMiddleware",
+    "accounts.middleware.ProofMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "axes.middleware.AxesMiddleware",
 ]
 ROOT_URLCONF = "skinspire.urls"
 WSGI_APPLICATION = "skinspire.wsgi.application"
@@ -140,37 +151,97 @@ TEMPLATES = [
 ]
 
 AUTH_USER_MODEL = "accounts.User"
-AUTH_PASSWORD_VALIDATORS = [
-    {"NAME": f"django.contrib.auth.password_validation.{name}"}
-    for name in (
-        "UserAttributeSimilarityValidator",
-        "MinimumLengthValidator",
-        "CommonPasswordValidator",
-        "NumericPasswordValidator",
-    )
-]
+# As NIST SP 800-63B has it: long, not on the list of those everybody tries, and of any characters.
+AUTH_PASSWORD_VALIDATORS: list[dict[str, Any]] = [
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator",
+     "OPTIONS": {"min_length": 12}},
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+    {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
+    {"NAME": "accounts.password_rules.GuessablePasswordValidator"},
+]  # fmt: skip
 PASSWORD_HASHERS = [
     "accounts.hashers.OwaspArgon2PasswordHasher",
     "django.contrib.auth.hashers.PBKDF2PasswordHasher",
 ]
-ACCOUNT_LOCK_AFTER = read_number(env, "ACCOUNT_LOCK_AFTER", 5)
+ACCOUNT_LOCK_AFTER = read_number(env, "ACCOUNT_LOCK_AFTER", 100)
 """Failed sign-ins in a row that lock an account; 0: none do. The database keeps this rule and the
 next two: after a change run migrate, or apply_triggers."""
 ACCOUNT_LOCK_MINUTES = read_number(env, "ACCOUNT_LOCK_MINUTES", 15)
 ACCOUNT_SESSION_LIMIT = read_number(env, "ACCOUNT_SESSION_LIMIT", 5)
 """Sessions an account may have at once, of both doors; the oldest end. 0: any number."""
+ACCOUNT_IDLE_MINUTES = read_number(env, "ACCOUNT_IDLE_MINUTES", 30)
+"""A browser left alone for so long is signed out; 0: never."""
+ACCOUNT_ABSOLUTE_HOURS = read_number(env, "ACCOUNT_ABSOLUTE_HOURS", 12)
+"""After which a browser's session is over, however busy."""
+ACCOUNT_REMEMBER_DAYS = read_number(env, "ACCOUNT_REMEMBER_DAYS", 14)
+"""The same where somebody ticked to stay signed in; 0: nobody may."""
+ACCOUNT_FRESH_MINUTES = read_number(env, "ACCOUNT_FRESH_MINUTES", 15)
+"""For how long a sign-in counts as recent."""
+ACCOUNT_FRESH_VIEWS = frozenset(
+    {
+        *(f"admin:dbops_operation_{it}" for it in ("restore", "copy", "triggers", "undo")),
+        "admin:accounts_user_add",
+        "admin:accounts_user_change",
+        "admin:accounts_user_delete",
+        "admin:auth_user_password_change",
+        "admin:accounts_invitation_add",
+        "admin:auth_group_add",
+        "admin:auth_group_change",
+        "admin:auth_group_delete",
+        *(f"accounts:second_factor_{it}" for it in ("begin", "set_up", "codes", "remove")),
+    }
+)
+"""Views that need a recent one: what replaces databases, and what decides who gets in."""
+ACCOUNT_FRESH_FORMS = frozenset({"admin:accounts_user_changelist"})
+"""Views that need one for what is sent to them, not for looking."""
+ACCOUNT_REGISTRATION = read_word(env, "ACCOUNT_REGISTRATION", ("invitation", "off", "open"))
+ACCOUNT_INVITATION_DAYS = read_number(env, "ACCOUNT_INVITATION_DAYS", 7)
+ACCOUNT_SECOND_FACTOR = read_list(
+    env,
+    "ACCOUNT_SECOND_FACTOR",
+    ["operator", "administrator"] if ENVIRONMENT.name == "prod" else [],
+)
+"""Roles that need a second factor; where there are any, superusers do, too. "none": no role."""
+if ACCOUNT_SECOND_FACTOR == ["none"]:
+    ACCOUNT_SECOND_FACTOR = []
+OTP_TOTP_ISSUER = f"Skinspire {ENVIRONMENT.name}"
+OTP_ADMIN_HIDE_SENSITIVE_DATA = True
+PASSWORD_RESET_TIMEOUT = 3600
+globals().update(
+    mail_settings(env, "dummymail://" if ENVIRONMENT.name == "prod" else "consolemail://")
+)
+DEFAULT_FROM_EMAIL = SERVER_EMAIL = (
+    read_text(env, "EMAIL_FROM") or "Skinspire <skinspire@localhost>"
+)
 AUTHENTICATION_BACKENDS = ["accounts.backends.LockingBackend"]
+# Who guesses, and from where.
+ACCOUNT_GUESSES = read_counts(env, "ACCOUNT_GUESSES", {"pair": 5, "user": 20, "address": 50})
+"""Guesses that are answered in ACCOUNT_LOCK_MINUTES at one name from one address (pair), or from
+one address; and in four times as many minutes at one name (user). 0: any number."""
+TRUSTED_PROXIES = read_networks(env, "TRUSTED_PROXIES", [])
+"""Whose X-Forwarded-For is believed; unix: who comes by a socket of the file system."""
+AXES_HANDLER = "accounts.limits.GuessHandler"
+AXES_CLIENT_IP_CALLABLE = "accounts.addresses.client_address"
+AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
+AXES_FAILURE_LIMIT = ACCOUNT_GUESSES["pair"]
+AXES_COOLOFF_TIME = timedelta(minutes=ACCOUNT_LOCK_MINUTES)
+AXES_DISABLE_ACCESS_LOG = True  # accounts.AccountEvent is the history
+AXES_ENABLE_ADMIN = AXES_VERBOSE = False
 LOGIN_URL = "accounts:login"
 LOGIN_REDIRECT_URL = "dashboard"
 LOGOUT_REDIRECT_URL = "accounts:login"
 # Consoles of several environments on one host must not sign each other's people out.
 SESSION_COOKIE_NAME = f"skinspire_{ENVIRONMENT.name}_session"
 CSRF_COOKIE_NAME = f"skinspire_{ENVIRONMENT.name}_csrf"
+CSRF_COOKIE_HTTPONLY = True  # forms bear the token; no script asks for it
+CSRF_COOKIE_SAMESITE = "Lax"
 SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = "Lax"
-SESSION_COOKIE_AGE = 12 * 3600
+SESSION_COOKIE_AGE = ACCOUNT_ABSOLUTE_HOURS * 3600
 SESSION_EXPIRE_AT_BROWSER_CLOSE = True
 SECURE_CONTENT_TYPE_NOSNIFF = True
+SECURE_REFERRER_POLICY = "same-origin"
+SECURE_CROSS_ORIGIN_OPENER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"
 CONTENT_SECURITY_POLICY = {
     "DIRECTIVES": {
@@ -189,18 +260,46 @@ REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": ["accounts.authentication.ActingJWTAuthentication"],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
-    "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
+    "DEFAULT_PARSER_CLASSES": ["skinspire.bounds.BoundedJSONParser"],
+    "DEFAULT_CONTENT_NEGOTIATION_CLASS": "skinspire.bounds.BoundedNegotiation",
+    "DEFAULT_THROTTLE_CLASSES": ["accounts.throttles.SharedThrottle"],
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "EXCEPTION_HANDLER": "skinspire.api.problem_of",
+    "URL_FORMAT_OVERRIDE": None,
 }
-SIMPLE_JWT = {
-    "ACCESS_TOKEN_LIFETIME": timedelta(minutes=10),
-    "REFRESH_TOKEN_LIFETIME": timedelta(hours=12),
+ACCOUNT_REFRESH_HOURS = read_number(env, "ACCOUNT_REFRESH_HOURS", 12)
+"""How long a program stays signed in, by refresh tokens."""
+ACCOUNT_REFRESH_GRACE_SECONDS = read_number(env, "ACCOUNT_REFRESH_GRACE_SECONDS", 5)
+"""How long a refresh token may be used again after its first use, by requests under way."""
+API_LIMITS = read_counts(env, "API_LIMITS", {"sign-in": 30, "open": 600, "signed-in": 1200})
+"""Requests a minute: sign-ins and other open endpoints for each address, and for each user."""
+API_LONGEST_BODY = 1 << 20
+"""Bytes."""
+SIMPLE_JWT = {  # accounts/tokens.py signs and verifies
+    "ACCESS_TOKEN_LIFETIME": timedelta(minutes=5),
+    "REFRESH_TOKEN_LIFETIME": timedelta(hours=ACCOUNT_REFRESH_HOURS),
     "ALGORITHM": "HS256",
-    "UPDATE_LAST_LOGIN": True,
-    "TOKEN_OBTAIN_SERIALIZER": "accounts.authentication.RecordedTokenObtainSerializer",
+    "AUTH_TOKEN_CLASSES": ["accounts.tokens.SessionAccessToken"],
+    "USER_ID_CLAIM": "sub",
     # Environments may share a SECRET_KEY; user 1 of dev is not user 1 of prod.
     "ISSUER": "skinspire",
     "AUDIENCE": f"skinspire-{ENVIRONMENT.name}",
-    "CHECK_REVOKE_TOKEN": True,
+}
+SPECTACULAR_SETTINGS = {
+    "TITLE": "Skinspire",
+    "DESCRIPTION": "Back up, restore, copy and watch the PostgreSQL databases of a team.",
+    "VERSION": "1",
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
+    "SERVE_AUTHENTICATION": [],
+    "SCHEMA_PATH_PREFIX": "/api/[a-z]+",
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "SWAGGER_UI_SETTINGS": {"persistAuthorization": False, "validatorUrl": None},
+    "POSTPROCESSING_HOOKS": [
+        "drf_spectacular.hooks.postprocess_schema_enums",
+        "skinspire.api.add_problems",
+    ],
 }
 
 STORAGES = {
@@ -233,6 +332,11 @@ DBOPS_ALLOW_UNMASKED = read_flag(env, "DBOPS_ALLOW_UNMASKED", True)
 DBOPS_DEFUSE = (
     "django_session",
     "accounts_session*",
+    "axes_*",
+    "accounts_invitation*",
+    "accounts_recoverycode",
+    "otp_*",
+    "accounts_requestcount",
     "token_blacklist_*",
     "authtoken_token",
     "knox_authtoken",

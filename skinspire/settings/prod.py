@@ -6,6 +6,9 @@ from skinspire.variables import read_flag, read_list
 DEBUG = read_flag(env, "DEBUG", False)
 ALLOWED_HOSTS = read_list(env, "ALLOWED_HOSTS", [])
 STATIC_ROOT = SKINSPIRE_HOME / "static"  # filled by collectstatic; elsewhere found in place
+# Browsers take these by TLS from this very host alone, and give them to no other.
+SESSION_COOKIE_NAME = "__Host-skinspire_prod_session"
+CSRF_COOKIE_NAME = "__Host-skinspire_prod_csrf"
 SESSION_COOKIE_SECURE = True
 CSRF_COOKIE_SECURE = True
 SECURE_SSL_REDIRECT = read_flag(env, "SECURE_SSL_REDIRECT", True)

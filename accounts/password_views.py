@@ -1,0 +1,74 @@
+"""Changing one's password, and choosing a new one by a link."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import messages
+from django.contrib.auth import update_session_auth_hash
+from django.contrib.auth.views import (
+    PasswordChangeView,
+    PasswordResetConfirmView,
+    PasswordResetView,
+)
+from django.http import HttpResponse
+from django.shortcuts import redirect
+from django.urls import reverse_lazy
+from django.utils.decorators import method_decorator
+from django.views.decorators.cache import never_cache
+
+from accounts import browser, mails
+from accounts.forms import ResetForm
+from accounts.sessions import keeping
+
+_SAME_FOR_ALL = (
+    "If an account has this address, a link is on its way to it. It opens once, and for an hour."
+)
+
+
+@method_decorator(never_cache, name="dispatch")
+class ChangeView(PasswordChangeView):
+    """The own password; this session stays, all others end."""
+
+    template_name = "accounts/password.html"
+    success_url = reverse_lazy("accounts:sessions")
+
+    def form_valid(self, form: Any) -> HttpResponse:
+        with keeping(self.request.account_session):  # type: ignore[attr-defined]
+            form.save()
+        update_session_auth_hash(self.request, form.user)
+        browser.prove(self.request)
+        messages.success(self.request, "The password is changed. All other sessions have ended.")
+        return redirect(self.get_success_url())
+
+
+@method_decorator(never_cache, name="dispatch")
+class ResetView(PasswordResetView):
+    """Asks for a link. The answer is the same whoever asks, and takes as long."""
+
+    template_name = "accounts/reset.html"
+    form_class = ResetForm
+    subject_template_name = "accounts/mail/reset_subject.txt"
+    email_template_name = "accounts/mail/reset.txt"
+    success_url = reverse_lazy("accounts:login")
+
+    def form_valid(self, form: Any) -> HttpResponse:
+        answer = super().form_valid(form)
+        messages.success(self.request, _SAME_FOR_ALL)
+        return answer
+
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        return super().get_context_data(**kwargs) | {"can_send": mails.can_send()}
+
+
+@method_decorator(never_cache, name="dispatch")
+class NewPasswordView(PasswordResetConfirmView):
+    """Where the link leads. It is used up by the password it sets; all sessions end."""
+
+    template_name = "accounts/new_password.html"
+    success_url = reverse_lazy("accounts:login")
+
+    def form_valid(self, form: Any) -> HttpResponse:
+        answer = super().form_valid(form)
+        messages.success(self.request, "The password is changed. Sign in with it.")
+        return answer
