@@ -47,8 +47,20 @@ def replaced_triggers(operation: Operation) -> int:
     return 0 if undone.exists() else len(replaced["triggers"])
 
 
-def latest_replacement() -> Operation:
+def _changed_in_place(operation: Operation) -> bool:
+    """Whether only a backup keeps what it changed."""
+    if not operation.result.get("saved_as"):
+        return False
+    migrated = operation.kind in (Operation.Kind.MIGRATE, Operation.Kind.ROLLBACK)
+    done = operation.status == Operation.Status.SUCCEEDED
+    return operation.kind == Operation.Kind.RESTORE or (migrated and done)
+
+
+def latest_replacement(environment: str = "") -> Operation:
     """The latest operation whose replaced database is kept, or whose replaced triggers are.
+
+    Args:
+        environment: only those on it; "" for all.
 
     Raises:
         NothingToUndoError: there is none.
@@ -56,9 +68,15 @@ def latest_replacement() -> Operation:
     replacing = Q(kind__in=Operation.KEEPING)
     replacing |= Q(kind=Operation.Kind.TRIGGERS, options__replace_legacy=True)
     ended = Operation.objects.exclude(status__in=Operation.ACTIVE).filter(replacing)
+    if environment:
+        ended = ended.filter(target=environment)
     for operation in ended.order_by("-started_at")[:_LOOK_BACK]:
-        # One that replaced in place would otherwise be passed over, and an older one undone.
-        in_place = operation.result.get("saved_as") and operation.kind == Operation.Kind.RESTORE
-        if in_place or replaced_triggers(operation) or kept_by_a_failed(operation):
+        # One that changed in place would otherwise be passed over, and an older one undone.
+        if (
+            _changed_in_place(operation)
+            or replaced_triggers(operation)
+            or kept_by_a_failed(operation)
+        ):
             return operation
-    raise NothingToUndoError("Nothing that was replaced is kept.")
+    where = f" of {environment}" if environment else ""
+    raise NothingToUndoError(f"Nothing that was replaced{where} is kept.")

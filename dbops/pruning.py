@@ -38,11 +38,10 @@ def prune_request(environment: str) -> PruneRequest:
 
 
 def _in_use() -> set[str]:
-    """What open operations concern; and what was backed up before a restore without a swap, a reset
-    or a drop, for as long as a swapped database would be kept."""
+    """What open operations concern; and what was backed up before another one began, for as long
+    as a swapped database would be kept."""
     since = timezone.now() - timedelta(days=settings.DBOPS_KEEP_PREVIOUS_DAYS)
-    kinds = (Operation.Kind.RESTORE, Operation.Kind.RESET, Operation.Kind.DROP)
-    saving = Operation.objects.filter(kind__in=kinds, created_at__gt=since)
+    saving = Operation.objects.filter(kind__in=Operation.KEEPING, created_at__gt=since)
     saved = {result.get("saved_as") or "" for result in saving.values_list("result", flat=True)}
     return saved | _named_by(Operation.objects.filter(status__in=Operation.ACTIVE))
 

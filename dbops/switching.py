@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import re
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +28,7 @@ from dbops.exceptions import (
     PolicyError,
 )
 from dbops.operations.guards import require_own_stamp
+from dbops.postgres.process import Child
 from skinspire.environment import NewFile, UnknownEnvironment, normalize_environment
 
 RESTART = "Consoles and workers that run now stay where they are until they are restarted."
@@ -59,7 +63,7 @@ def switch_environment(name: str, *, actor: str, confirm: str = "") -> Switched:
     if before == name and _file_says(name):
         return _switched(name, before, changed=False, notes=())
     try:
-        notes = (*_check_switch(name, before, found, confirm), RESTART)
+        notes = (*_check_switch(name, before, found, confirm), *_obstacles(name, before), RESTART)
     except PolicyError as error:
         journal.record("refused", actor=actor, kind="switch", target=name, reason=str(error))
         raise
@@ -103,6 +107,24 @@ def _check_switch(name: str, before: str, found: tuple[Source, ...], confirm: st
     yield from _check_database(name)
     if first and first.says:
         yield f"{first.name} is set ({first.origin}) and names {name} as well."
+
+
+def _obstacles(name: str, before: str) -> Iterator[str]:
+    """What would keep every other command from running there: it may be mended afterwards."""
+    if before == name:
+        return
+    manage = str(settings.BASE_DIR / "manage.py")
+    argv = [sys.executable, manage, "check", "--tag=security"]
+    environment = dict(os.environ) | {"SKINSPIRE_ENV": name}
+    with Child(argv, environment=environment, cwd=settings.BASE_DIR) as child:
+        b"".join(child.read())
+        child.wait(allowed=(0, 1))
+        found = sorted(set(re.findall(r"\((\w+\.E\d+)\)", child.stderr)))
+    if found:
+        yield (
+            f"Nothing else runs in {name} before its settings are mended ({', '.join(found)}): "
+            f"python manage.py check. Back: python manage.py switch_env {before}"
+        )
 
 
 def _check_database(name: str) -> Iterator[str]:

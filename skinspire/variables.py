@@ -195,6 +195,14 @@ def _content(name: str, file: Path) -> str:
     return text
 
 
+def known_secret(path: Path) -> str:
+    """The secret :func:`kept_secret` made, or ""."""
+    try:
+        return path.read_text().strip()
+    except OSError:
+        return ""
+
+
 def kept_secret(path: Path) -> str:
     """A random secret made once and kept in a 0600 file, for environments that were given none."""
     try:

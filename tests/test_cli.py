@@ -136,3 +136,10 @@ def test_a_bare_migrate_brings_up_both_databases(installation18: Installation) -
     assert installation18.sql("dev", "SELECT to_regclass('public.dbops_operation')") is None
     assert installation18.result("operations") == {"operations": []}
     installation18.run("migrate", "--check", "--verbosity=0")
+
+
+def test_wrong_usage_is_an_object_too_under_json(installation18: Installation) -> None:
+    answer = installation18.run("copy_db", "test", "--json", code=2)
+    assert answer.json["error"]["code"] == "usage"
+    assert "copy_db --help" in answer.json["error"]["hint"]
+    assert "usage: manage.py copy_db" in answer.err

@@ -415,3 +415,30 @@ def test_pagila_taken_in_and_migrated(installation18: Installation, shared_data:
     assert result["migrations"] == [*COMMON, "visits.0004_index"]
     after = installation18.hashes("dev")
     assert {name: after[name] for name in rows} == rows
+
+
+def test_what_is_kept_of_a_migration_is_no_older_operation(installation18: Installation) -> None:
+    """Undo passes over nothing, and the backup stays while it is what could be put back."""
+    installation18.variables["BACKUP_RETENTION"] = "daily=1,weekly=0,monthly=0"
+    for name in ("dev", "test"):
+        installation18.run("init_db", "--env", name)
+    installation18.run("reset_db", "--env", "dev", "--noinput")
+    undone = installation18.run(
+        "rollback_migration", "--steps", "1", "--env", "test", "--noinput", "--json"
+    ).json
+    saved = undone["result"]["saved_as"]
+    too_many = installation18.refused(
+        "rollback_migration", "--steps", "999", "--env", "test", "--noinput"
+    )
+    assert "migrations are applied in test, not 999" in too_many["message"]
+    error = installation18.refused("undo_operation", "--noinput")
+    assert undone["operation"]["id"] in error["message"]
+    assert saved in error["hint"]
+    installation18.run("dbbackup", "-d", "test")
+    installation18.run("prune_backups", "--noinput")
+    names = [it["name"] for it in installation18.result("listbackups", "-d", "test")["backups"]]
+    assert saved in names
+    wrong = installation18.refused("undo_operation", "--noinput", "--confirm", "prod")
+    assert "was one on test, not on prod" in wrong["message"]
+    back = installation18.run("undo_operation", "--env", "dev", "--noinput", "--json").json
+    assert back["operation"]["target"] == "dev"

@@ -64,6 +64,21 @@ def test_a_protected_environment_needs_its_name_typed(free: Installation) -> Non
     assert free.result("switch_env", "prod")["changed"] is False
 
 
+def test_where_nothing_can_run_is_told_and_the_way_back_is_recorded_soundly(
+    installation18: Installation,
+) -> None:
+    installation18.variables |= {"SKINSPIRE_ENV": ""}  # and production has no key
+    for name, params in installation18.databases.items():
+        with session(params) as connection:
+            write_stamp(connection, name)
+    there = installation18.run("switch_env", "prod", "--confirm", "prod")
+    assert "dbops.E011, dbops.E012" in there.err
+    assert "Back: python manage.py switch_env dev" in there.err
+    installation18.run("check_db", code=1)
+    installation18.run("switch_env", "dev")
+    assert installation18.result("operations", "sweep")["journal_problems"] == []
+
+
 def test_a_switch_without_effect_is_refused(free: Installation) -> None:
     free.variables["SKINSPIRE_ENV"] = "development"
     error = free.refused("switch_env", "test")

@@ -48,6 +48,7 @@ class DbopsCommand(BaseCommand):
     asks = False
     example = ""
     console: Console
+    _argv: Sequence[str] = ()
     _named = ""
 
     def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
@@ -59,10 +60,24 @@ class DbopsCommand(BaseCommand):
             "--actor", metavar="NAME", type=_name,
             help="who has it done; recorded beside the account of the operating system",
         )  # fmt: skip
+        self._tell_misuse(parser, f"{prog_name} {subcommand}")
         return parser
+
+    def _tell_misuse(self, parser: CommandParser, name: str) -> None:
+        """Under ``--json``, wrong usage is an object on standard output, too."""
+        say_usage = parser.error
+
+        def error(message: str) -> None:
+            if "--json" in self._argv:
+                console = Console(self.stdout, self.stderr, as_json=True)
+                console.json_error("usage", message, f"python {name} --help")
+            say_usage(message)
+
+        parser.error = error  # type: ignore[method-assign]
 
     def run_from_argv(self, argv: list[str]) -> None:
         """From the command line; argparse would print back whatever it does not understand."""
+        self._argv = argv
         if problem := _unprintable(argv):
             console = Console(self.stdout, self.stderr, as_json="--json" in argv)
             console.error(UsageError(problem, hint=f"python manage.py {argv[1]} --help"))

@@ -85,6 +85,12 @@ class DjangoMigrator:
             return []
         order = recorder.migration_qs.order_by("-id").values_list("app", "name")
         applied = [key for key in order if key in graph.nodes and self._lives_here(key[0])]
+        if self._undo > len(applied):
+            raise MigrationError(
+                f"Only {len(applied)} migrations are applied in {self._environment}, not "
+                f"{self._undo}.",
+                hint=f"See them: python manage.py show_migrations --env {self._environment}",
+            )
         waiting, plan = set(applied), []
         for chosen in applied[: self._undo]:
             for key in graph.backwards_plan(chosen):

@@ -129,8 +129,8 @@ def inspect_database(request: InspectRequest, wish: Wish, context: OperationCont
     with _one_moment(request, context) as connection:
         if read_stamp(connection) not in (None, request.environment):
             plan_in_place(request, writing=False)  # which refuses it
-        _require_schema(connection, wish.schema)
-        found = _find(connection, wish) if wish.table is not None else None
+        _require_schema(connection, wish.schema, request.environment)
+        found = _find(connection, wish, request.environment) if wish.table is not None else None
         return _look(connection, request, wish, found, context)
 
 
@@ -239,11 +239,11 @@ def _unseen(connection: Connection) -> tuple[str, ...]:
     return (sentence,) if count else ()
 
 
-def _require_schema(connection: Connection, schema: str | None) -> None:
+def _require_schema(connection: Connection, schema: str | None, environment: str) -> None:
     if schema is None or (_can_be_a_name(schema) and anatomy.schemas(connection, schema)):
         return
     known = [it.name for it in anatomy.schemas(connection)]
-    raise _not_found("schema", schema, names.near(schema, known))
+    raise _not_found("schema", schema, names.near(schema, known), environment)
 
 
 def _can_be_a_name(text: str) -> bool:
@@ -251,7 +251,7 @@ def _can_be_a_name(text: str) -> bool:
     return not any(c == "\0" or "\ud800" <= c <= "\udfff" for c in text)
 
 
-def _find(connection: Connection, wish: Wish) -> Found:
+def _find(connection: Connection, wish: Wish, environment: str) -> Found:
     """The table that is meant. Raises NotFoundError for none, or for several."""
     assert wish.table is not None
     known = {(it.schema, it.name): it for it in anatomy.names(connection, wish.schema)}
@@ -270,16 +270,16 @@ def _find(connection: Connection, wish: Wish) -> Found:
     by_name = {name: label for (_, name), label in full.items()}
     by_name |= {label: label for label in full.values()}
     close = dict.fromkeys(by_name[it] for it in names.near(wish.table, list(by_name)))
-    raise _not_found("table", wish.table, list(close))
+    raise _not_found("table", wish.table, list(close), environment)
 
 
-def _not_found(what: str, wanted: str, close: list[str]) -> NotFoundError:
+def _not_found(what: str, wanted: str, close: list[str], environment: str) -> NotFoundError:
     listed = ", ".join(map(names.visible, close))
     return NotFoundError(
         f"There is no {what} {names.shortened(wanted)}.",
         hint=f"Was {listed} meant?"
         if close
-        else "See what there is: python manage.py inspect_db"
+        else f"See what there is: python manage.py inspect_db --env {environment}"
         + (" --tables" if what == "table" else ""),
     )
 

@@ -150,7 +150,9 @@ def _migrations(connection: Connection, request: CheckRequest) -> Check:
     value = f"{len(applied)} applied, {len(gap.pending)} pending"
     if gap.unknown:
         value += f", {len(gap.unknown)} not in the code: {', '.join(gap.unknown[:3])}"
-    hint = f"python manage.py apply_migration --env {request.environment}" if gap.pending else ""
+    confirm = f" --confirm {request.environment}" if request.protected else ""
+    command = f"python manage.py apply_migration --env {request.environment}{confirm}"
+    hint = command if gap.pending else ""
     return Check("migrations", not (gap.pending or gap.unknown), value, hint)
 
 

@@ -163,7 +163,7 @@ def _require_different(source: Endpoint, target: Endpoint) -> None:
         raise SameDatabaseError(
             f"{source.environment} ({source.params.label}) and {target.environment} "
             f"({target.params.label}) are one and the same database.",
-            hint="Give them different databases: python manage.py pg status shows the URLs in use",
+            hint="Give them different databases: python manage.py show_db_config shows them",
         )
 
 

@@ -28,6 +28,7 @@ from skinspire.storage import MalformedStorageUrl, backup_storage
 from skinspire.variables import (
     env,
     kept_secret,
+    known_secret,
     mail_settings,
     read_counts,
     read_flag,
@@ -91,7 +92,9 @@ if not SECRET_KEY and not SECRET_KEY_IS_PASSING:
     except OSError as error:
         _sentence = f"SKINSPIRE_HOME cannot be written: {error.strerror}."
         CONFIGURATION_ERROR = CONFIGURATION_ERROR or ("dbops.E016", _sentence)
-SECRET_KEY = SECRET_KEY or token_urlsafe(48)
+# The checks let nothing run with a passing key but switch_env, whose entry in the journal has to
+# be signed as the others are.
+SECRET_KEY = SECRET_KEY or known_secret(SKINSPIRE_HOME / "secret_key") or token_urlsafe(48)
 SECRET_KEY_FALLBACKS = split_list(read_secret(env, "SECRET_KEY_FALLBACKS"))
 
 INSTALLED_APPS = [

@@ -52,7 +52,8 @@ class Command(DbopsCommand):
             for item in found:
                 self.console.say(item["name"])
         else:
-            self._show(found)
+            named = options["database"]
+            self._show(found, "" if named is None else conf.resolve_environment(named))
 
     def _earlier(self) -> list[EarlierBackup]:
         try:
@@ -61,9 +62,12 @@ class Command(DbopsCommand):
             self.console.note(f"{error}")
             return []
 
-    def _show(self, backups: list[dict[str, Any]]) -> None:
+    def _show(self, backups: list[dict[str, Any]], environment: str) -> None:
         if not backups:
-            self.console.note("There is no backup yet. Make one: python manage.py dbbackup")
+            of, option = (f" of {environment}", f" -d {environment}") if environment else ("", "")
+            self.console.note(
+                f"There is no backup{of} yet. Make one: python manage.py dbbackup{option}"
+            )
             return
         rows = [
             (item["name"], item["environment"] or "?", _age(item["created_at"]),

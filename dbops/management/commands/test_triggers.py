@@ -37,6 +37,11 @@ class Command(DbopsCommand):
                     self.console.say(f"  {name}")
         if result["failed"]:
             sentence = f"{len(result['failed'])} triggers of {environment} do not do their work."
-            raise TriggerDriftError(sentence, result=result)
+            raise TriggerDriftError(
+                sentence,
+                hint=f"See whether they are as they should be: python manage.py verify_triggers "
+                f"--env {environment}",
+                result=result,
+            )
         if self.console.as_json:
             self.console.result(operation_json(outcome))

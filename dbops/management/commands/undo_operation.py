@@ -3,7 +3,8 @@
 from argparse import ArgumentParser
 from typing import Any
 
-from dbops.exceptions import NothingToUndoError, UsageError
+from dbops import conf
+from dbops.exceptions import ConfirmationError, NothingToUndoError, UsageError
 from dbops.kept import kept_database, latest_replacement, replaced_triggers
 from dbops.management.operation_command import (
     DbopsCommand,
@@ -11,6 +12,7 @@ from dbops.management.operation_command import (
     operation_json,
 )
 from dbops.models import Operation
+from dbops.policy import is_protected
 from dbops.runner import Outcome
 
 
@@ -24,11 +26,12 @@ class Command(DbopsCommand):
         parser.add_argument(
             "id", metavar="ID", nargs="?", help="the operation to undo (default: the latest)"
         )
+        parser.add_argument("--env", metavar="ENV", help="the latest of dev, test or prod")
 
     def handle(self, *args: Any, **options: Any) -> None:
         if options["id"] == "":
             raise UsageError("ID is empty; leave it out for the latest.")
-        done = find_operation(options["id"]) if options["id"] else latest_replacement()
+        done = _chosen(options)
         if kept_database(done) is None and not replaced_triggers(done):
             raise _nothing_to_undo(done)
         target = done.target
@@ -42,6 +45,21 @@ class Command(DbopsCommand):
             self.console.result(operation_json(outcome))
             return
         self.console.say(_told(done, outcome), style="green")
+
+
+def _chosen(options: dict[str, Any]) -> Operation:
+    """The operation to undo. Raises ConfirmationError where another environment was confirmed."""
+    environment = conf.resolve_environment(options["env"]) if options["env"] is not None else ""
+    done = find_operation(options["id"]) if options["id"] else latest_replacement(environment)
+    if environment and done.target != environment:
+        raise UsageError(f"Operation {done.id} was one on {done.target}, not on {environment}.")
+    if options["confirm"] and options["confirm"] != done.target:
+        raise ConfirmationError(
+            f"The operation to undo, {done.id}, was one on {done.target}, not on "
+            f"{options['confirm']}.",
+            hint="Say which: python manage.py undo_operation --env ENV",
+        )
+    return done
 
 
 def _told(done: Operation, outcome: Outcome) -> str:
@@ -60,9 +78,10 @@ def _nothing_to_undo(done: Operation) -> NothingToUndoError:
         f"Operation {done.id} swapped no database, or what it replaced is gone."
     )
     if saved := done.result.get("saved_as"):
+        confirm = f" --confirm {done.target}" if is_protected(done.target) else ""
         tables = "".join(f" --table {table}" for table in done.options.get("tables", ()))
         error.hint = (
-            f"What it replaced in place is kept as a backup: python manage.py dbrestore "
-            f"-d {done.target} -i {saved}{tables}"
+            f"What was there before is kept as a backup: python manage.py dbrestore "
+            f"-d {done.target} -i {saved}{tables}{confirm}"
         )
     return error

@@ -28,7 +28,10 @@ class Command(DbopsCommand):
             self._show(environment, counted)
         if result.drift:
             sentence = f"The triggers of {environment} have drifted: {', '.join(drift)}."
-            raise TriggerDriftError(sentence, result=counted)
+            raise TriggerDriftError(
+                sentence, hint=f"Install them: python manage.py apply_triggers --env {environment}",
+                result=counted,
+            )  # fmt: skip
         if self.console.as_json:
             self.console.result({"result": counted})
 
