@@ -119,11 +119,7 @@ def test_a_crowd_at_the_door_is_told_to_come_again(nora: User) -> None:
             crowd.enter_context(one_of_few())
         answer = Client().post(LOGIN, {"username": "nora", "password": PASSWORD})
     assert (answer.status_code, answer.headers["Retry-After"]) == (429, "1")
-<<<<<<< HEAD
-    assert not AccountEvent.objects.filter(event__startswith="sign").exists()
-=======
     assert not AccountEvent.objects.exclude(event="account_created").exists()
->>>>>>> accounts-locks
     assert is_in(signed_in())
 
 
