@@ -33,9 +33,8 @@ def note_roles(
         people = [instance]
         names = [role.name for role in _chosen(Group, pk_set, instance.groups, using)]
     for user in people if names else ():
-        _note(
-            using, AccountEvent.Event.ROLES_CHANGED, user, f"{_CHANGES[action]} {', '.join(names)}"
-        )
+        detail = f"{_CHANGES[action]} {', '.join(names)}"
+        _note(using, AccountEvent.Event.ROLES_CHANGED, user, detail)
 
 
 @receiver(m2m_changed, sender=User.user_permissions.through)

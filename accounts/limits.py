@@ -31,6 +31,8 @@ from accounts.models import AccountEvent, User
 _KNOWN_FOR = timedelta(days=90)
 _SLOWER = 4
 """Times the minutes of the other limits, over which guesses at a name alone are counted."""
+_PRUNE_EVERY = 100
+"""Guesses after which those that count no more are deleted."""
 _ADDRESS, _NAME, _PAIR = "address", "user", "pair"
 
 
@@ -82,6 +84,8 @@ def take_guess(name: str, address: str, owner: User | None = None) -> Guess:
         if any(full.values()):
             raise TooManyGuesses(max(full.values()))
         row = AccessFailureLog.objects.create(username=key, ip_address=block or None).pk
+    if row % _PRUNE_EVERY == 0:
+        prune_guesses()
     reached = tuple(scope for scope, times in counted.items() if len(times) + 1 == _most(scope))
     return Guess(key, block, row, reached)
 

@@ -11,7 +11,6 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 
 from accounts import second_factor
 from accounts.forms import CodeForm
-from accounts.views import next_page
 
 _PAGE = "accounts:second_factor"
 
@@ -26,7 +25,6 @@ def state(request: HttpRequest) -> HttpResponse:
         "is_set": second_factor.has_second_factor(request.user),
         "is_needed": second_factor.needs_second_factor(request.user),
         "codes_left": second_factor.codes_left(request.user),
-        "next": next_page(request),
     }
     return render(request, "accounts/second_factor.html", context)
 

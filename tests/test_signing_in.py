@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from datetime import timedelta
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 from axes.models import AccessFailureLog
 from django.core.management import call_command
 from django.db import connections
-from django.test import RequestFactory
+from django.test import Client, RequestFactory
 from django.utils import timezone
 
 from accounts import limits, signing_in
@@ -84,7 +85,8 @@ def let_pass(monkeypatch: pytest.MonkeyPatch, **time: int) -> None:
 
 
 def events(*columns: str) -> list[Any]:
-    return list(AccountEvent.objects.order_by("id").values_list(*columns))
+    rows = AccountEvent.objects.exclude(event="account_created").order_by("id")
+    return list(rows.values_list(*columns))
 
 
 def test_brute_force_on_one_account_is_locked_by_policy(
@@ -314,9 +316,76 @@ def test_guesses_are_forgotten_for_an_owner_and_by_the_commands_of_axes(
     assert is_let_in()
 
 
-def test_what_counts_no_more_is_pruned(nora: User, quick: list[str]) -> None:
+def test_what_counts_no_more_is_pruned(
+    nora: User, quick: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     guess()
     AccessFailureLog.objects.update(attempt_time=timezone.now() - timedelta(minutes=61))
     guess()
     assert limits.prune_guesses() == 1
     assert AccessFailureLog.objects.count() == 1
+    AccessFailureLog.objects.update(attempt_time=timezone.now() - timedelta(minutes=61))
+    monkeypatch.setattr(limits, "_PRUNE_EVERY", 1)  # by the guess that comes next
+    guess()
+    assert AccessFailureLog.objects.count() == 1
+
+
+# Through the doors
+
+
+def _through(door: str, client: Client, name: str, password: str, **extra: str) -> Any:
+    if door == "api":
+        given = {"username": name, "password": password}
+        return client.post("/api/auth/token/", given, "application/json", **extra)  # type: ignore[arg-type]
+    path = {"browser": "/accounts/login/", "admin": "/admin/login/"}[door]
+    return client.post(path, {"username": name, "password": password}, **extra)  # type: ignore[arg-type]
+
+
+def test_all_doors_have_one_counter(client: Client, nora: User, hashed: list[str]) -> None:
+    """Fault 59: session login, token endpoint, /admin/login/, whatever the spelling and header."""
+    hashed.clear()
+    for number, (door, name) in enumerate(
+        [("browser", "nora"), ("api", "NORA"), ("browser", "nörá"), ("api", "ｎｏｒａ"),
+         ("browser", " nora ")]
+    ):  # fmt: skip
+        forged = {"HTTP_X_FORWARDED_FOR": f"203.0.113.{number}"}
+        assert _through(door, client, name, "wrong", **forged).status_code in (200, 401)
+    assert len(hashed) == 5
+    for door in ("browser", "api"):
+        wrong, right = (_through(door, client, "nora", it) for it in ("wrong", PASSWORD))
+        for answer in (wrong, right):
+            assert answer.status_code == 429
+            assert 0 < int(answer.headers["Retry-After"]) <= 900
+        assert _told(wrong) == _told(right)
+    # The admin has no door of its own: whatever is sent there, nothing looks at it.
+    assert _through("admin", client, "nora", PASSWORD).headers["Location"] == "/accounts/login/"
+    assert len(hashed) == 5
+    assert "_auth_user_id" not in client.session
+
+
+def _told(answer: Any) -> str:
+    """What an answer says, without what differs in every answer."""
+    text = answer.content.decode()
+    if 'role="alert">' in text:
+        return str(text.split('role="alert">')[1].split("</div>")[0])
+    return re.sub(r"\d+", "", text)
+
+
+@pytest.mark.parametrize("door", ["browser", "api"])
+def test_through_a_door_absent_inactive_locked_and_wrong_look_alike(
+    client: Client, nora: User, hashed: list[str], door: str
+) -> None:
+    """Fault 60: status, words and number of hashes."""
+    answers = []
+    for state in ("wrong", "absent", "inactive", "locked"):
+        User.objects.update(
+            is_active=state != "inactive",
+            locked_until=timezone.now() + timedelta(hours=1) if state == "locked" else None,
+        )
+        name = "nobody" if state == "absent" else "nora"
+        hashed.clear()
+        answer = _through(door, client, name, "wrong" if state == "wrong" else PASSWORD)
+        answers.append((answer.status_code, _told(answer), len(hashed)))
+    assert len(set(answers)) == 1
+    assert answers[0][0] == (200 if door == "browser" else 401)
+    assert answers[0][2] == 1

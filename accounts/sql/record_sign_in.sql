@@ -13,6 +13,8 @@ BEGIN
         SELECT username INTO NEW.username FROM public.accounts_user WHERE id = NEW.user_id;
         NEW.username := coalesce(NEW.username, '');
     END IF;
+    -- Who acted, also where nobody has installed the triggers that tell it of every table.
+    NEW.created_by := coalesce(NEW.created_by, nullif(current_setting('skinspire.actor', true), ''));
     IF NEW.event = 'sign_in_failed' THEN
         UPDATE public.accounts_user SET failed_sign_ins = failed_sign_ins + 1
          WHERE id = NEW.user_id;

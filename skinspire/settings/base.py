@@ -171,11 +171,11 @@ ACCOUNT_SESSION_LIMIT = read_number(env, "ACCOUNT_SESSION_LIMIT", 5)
 """Sessions an account may have at once, of both doors; the oldest end. 0: any number."""
 ACCOUNT_IDLE_MINUTES = read_number(env, "ACCOUNT_IDLE_MINUTES", 30)
 """A browser left alone for so long is signed out; 0: never."""
-ACCOUNT_ABSOLUTE_HOURS = read_number(env, "ACCOUNT_ABSOLUTE_HOURS", 12)
+ACCOUNT_ABSOLUTE_HOURS = read_number(env, "ACCOUNT_ABSOLUTE_HOURS", 12) or 12
 """After which a browser's session is over, however busy."""
 ACCOUNT_REMEMBER_DAYS = read_number(env, "ACCOUNT_REMEMBER_DAYS", 14)
 """The same where somebody ticked to stay signed in; 0: nobody may."""
-ACCOUNT_FRESH_MINUTES = read_number(env, "ACCOUNT_FRESH_MINUTES", 15)
+ACCOUNT_FRESH_MINUTES = read_number(env, "ACCOUNT_FRESH_MINUTES", 15) or 15
 """For how long a sign-in counts as recent."""
 ACCOUNT_FRESH_VIEWS = frozenset(
     {
@@ -195,7 +195,7 @@ ACCOUNT_FRESH_VIEWS = frozenset(
 ACCOUNT_FRESH_FORMS = frozenset({"admin:accounts_user_changelist"})
 """Views that need one for what is sent to them, not for looking."""
 ACCOUNT_REGISTRATION = read_word(env, "ACCOUNT_REGISTRATION", ("invitation", "off", "open"))
-ACCOUNT_INVITATION_DAYS = read_number(env, "ACCOUNT_INVITATION_DAYS", 7)
+ACCOUNT_INVITATION_DAYS = read_number(env, "ACCOUNT_INVITATION_DAYS", 7) or 7
 ACCOUNT_SECOND_FACTOR = read_list(
     env,
     "ACCOUNT_SECOND_FACTOR",
