@@ -16,7 +16,7 @@ from django.db import connection, transaction
 from rest_framework.request import Request
 from rest_framework.throttling import BaseThrottle
 
-from accounts.history import where_from
+from accounts.addresses import address_block, client_address
 
 # What a crash would lose is a minute's count: no commit waits for the disk.
 _COUNT = """
@@ -73,4 +73,4 @@ def _counted_as(request: Request, view: Any) -> tuple[str, str]:
     scope = getattr(view, "throttle_scope", "")
     if not scope and request.user.is_authenticated:
         return "signed-in", str(request.user.pk)
-    return scope or "open", str(where_from(request)["address"])
+    return scope or "open", address_block(client_address(request))

@@ -186,7 +186,8 @@ def flooded(port: int, readers: list[Client], seconds: float) -> tuple[Load, Loa
 
 def measure(bench: Bench, seconds: float) -> list[Row]:
     with served(bench, "sign-in=0,open=0,signed-in=0") as (port, server):
-        rows = [*rates(bench, port, server, seconds), reads(bench, port, seconds)]
+        rows = [*rates(bench, port, server, seconds)]
+        rows += reads(bench, port, server, seconds)
         rows.append(under_flood(bench, port, seconds, "from many addresses"))
         rows.append(twice(port, seconds))
     with served(bench, "sign-in=60,open=0,signed-in=0") as (port, _):
@@ -216,16 +217,23 @@ def processor_time(server: psutil.Process) -> float:
     return sum(sum(it.cpu_times()[:2]) for it in (server, *server.children()))
 
 
-def reads(bench: Bench, port: int, seconds: float) -> Row:
+def reads(bench: Bench, port: int, server: psutil.Process, seconds: float) -> list[Row]:
     clients = signed_in(port, CLIENTS)
+
+    def read(act: Callable[[Client], int]) -> tuple[float, float]:
+        before = processor_time(server)
+        found = load(clients, act, seconds)
+        spent = 1000 * (processor_time(server) - before) / max(1, found.codes[200])
+        return found.milliseconds_each, spent
+
     found = bench.interleave(
-        {
-            "shut": lambda: load(clients, Client.read, seconds).milliseconds_each,
-            "open": lambda: load(clients, Client.read_openly, seconds).milliseconds_each,
-        }
+        {"shut": lambda: read(Client.read), "open": lambda: read(Client.read_openly)}
     )
-    shut, open_ = median(found["shut"]), median(found["open"])
-    return show(Row("a read with a token : without", shut, open_, "ms", 1.667))
+    shut, open_ = ([median(column) for column in zip(*it, strict=True)] for it in found.values())
+    return [
+        show(Row("a read with a token : without", shut[0], open_[0], "ms", 1.667)),
+        show(Row("processor time of gunicorn for it : without", shut[1], open_[1], "ms", 1.667)),
+    ]
 
 
 def under_flood(bench: Bench, port: int, seconds: float, what: str) -> Row:

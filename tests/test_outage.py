@@ -27,15 +27,11 @@ from tests.faults import own_server
 from tests.installation import REPOSITORY, Installation
 
 _PREPARE = """
-from django.contrib.sessions.backends.db import SessionStore
-from django.contrib.auth import SESSION_KEY, BACKEND_SESSION_KEY, HASH_SESSION_KEY
+from django.test import Client
 from accounts.models import User
-user = User.objects.create_superuser("root", password="correct horse")
-store = SessionStore()
-store[SESSION_KEY], store[HASH_SESSION_KEY] = str(user.pk), user.get_session_auth_hash()
-store[BACKEND_SESSION_KEY] = "django.contrib.auth.backends.ModelBackend"
-store.create()
-print("key", store.session_key)
+client = Client()
+client.force_login(User.objects.create_superuser("root", password="correct horse"))
+print("key", client.session.session_key)
 """
 
 

@@ -45,7 +45,7 @@ def _ended(session: Session) -> str:
 
 
 def _history() -> list[tuple[Any, ...]]:
-    rows = AccountEvent.objects.exclude(event="account_created").order_by("id")
+    rows = AccountEvent.objects.exclude(session=None).order_by("id")
     return list(rows.values_list("event", "door", "session", "detail"))
 
 
