@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sqlite3
 import time
 from pathlib import Path
 
@@ -55,6 +56,11 @@ def test_a_failure_half_way_leaves_nothing(installation: Installation) -> None:
 def test_what_no_transaction_holds_runs_on_a_copy(installation: Installation) -> None:
     """CREATE INDEX CONCURRENTLY: on a copy that takes the database's place, and can be undone."""
     migrated(installation, "concurrent")
+    installation.variables["DBOPS_ROW_HISTORY"] = "visits_visit"
+    installation.result("apply_triggers", "--env", "dev")
+    installation.sql("dev", "UPDATE public.visits_visit SET weight = weight + 1")
+    recorded = "SELECT string_agg(h::text, ' ' ORDER BY id) FROM skinspire.row_history h"
+    history = installation.sql("dev", recorded)
     before = state(installation)
     with session(installation.databases["dev"]):  # somebody is there, who may go on reading
         answer = installation.run("apply_migration", "--env", "dev", "--json").json
@@ -64,6 +70,9 @@ def test_what_no_transaction_holds_runs_on_a_copy(installation: Installation) ->
     assert installation.sql("dev", valid)
     assert installation.sql("dev", "SELECT environment FROM skinspire.stamp") == "dev"
     installation.result("verify_triggers", "--env", "dev")
+    assert installation.sql("dev", recorded) == history, "it stays in its own environment"
+    installation.sql("dev", "UPDATE public.visits_visit SET weight = weight + 1")
+    assert installation.sql("dev", "SELECT count(*) FROM skinspire.row_history") == 200
     (kept,) = installation.scratch()
     assert kept == answer["result"]["previous"]
     installation.result("undo_operation", answer["operation"]["id"], "--noinput")
@@ -415,3 +424,25 @@ def test_pagila_taken_in_and_migrated(installation18: Installation, shared_data:
     assert result["migrations"] == [*COMMON, "visits.0004_index"]
     after = installation18.hashes("dev")
     assert {name: after[name] for name in rows} == rows
+
+
+def test_killed_between_the_commit_and_its_record(installation18: Installation) -> None:
+    """The sweep does not claim that nothing was done: it cannot know."""
+    ready(installation18)
+    with session(installation18.databases["dev"]) as holder:
+        execute(holder, "BEGIN; LOCK TABLE public.django_content_type IN SHARE MODE")
+        process = installation18.start("apply_migration", "--env", "dev", "--no-backup",
+                                       "--lock-timeout", "60")  # fmt: skip
+        _line_about(process, "Waiting for public.django_content_type, held by ")
+        control = sqlite3.connect(installation18.home / "control.sqlite3", isolation_level=None)
+        control.execute("BEGIN IMMEDIATE")
+        execute(holder, "ROLLBACK")
+        applied = "SELECT count(*) = 3 FROM public.django_migrations WHERE app = 'visits'"
+        wait_for(lambda: installation18.sql("dev", applied))
+        process.kill()
+        process.wait()
+        control.close()
+    (swept,) = installation18.result("operations", "sweep")["interrupted"]
+    shown = installation18.run("operations", "show", swept).out
+    assert "all of it is done, or nothing" in shown
+    assert "as it was" not in shown
