@@ -426,6 +426,23 @@ def test_pagila_taken_in_and_migrated(installation18: Installation, shared_data:
     assert {name: after[name] for name in rows} == rows
 
 
+def test_an_undo_passes_over_no_migration(installation18: Installation) -> None:
+    """What was migrated where it stands keeps no database: the copy before it is not undone in its
+    place."""
+    ready(installation18)
+    installation18.result("init_db", "--env", "test")
+    copied = installation18.run("copy_db", "test", "dev", "--noinput", "--json").json["operation"]
+    installation18.sql("dev", "DELETE FROM public.django_migrations WHERE app = 'visits'")
+    installation18.sql("dev", "DROP TABLE public.visits_visit, public.visits_ward CASCADE")
+    installation18.result("apply_migration", "--env", "dev", "--no-backup")
+    before = state(installation18)
+    error = installation18.refused("undo_operation", "--noinput")
+    assert error["code"] == "nothing_to_undo"
+    assert "rollback_migration --steps 3 --env dev" in error["hint"]
+    assert state(installation18) == before
+    installation18.result("undo_operation", copied["id"], "--noinput")
+
+
 def test_killed_between_the_commit_and_its_record(installation18: Installation) -> None:
     """The sweep does not claim that nothing was done: it cannot know."""
     ready(installation18)
