@@ -96,7 +96,7 @@ def mark_lost_operations(*, actor: str) -> list[str]:
     return lost
 
 
-_STAYS = {
+_STAYS: dict[str, str] = {
     Operation.Kind.INIT: "What it had made by then stays; init_db makes the rest.",
     Operation.Kind.MAINTAIN: "What it had maintained by then stays so.",
     Operation.Kind.PRUNE: "What it had deleted by then is gone.",

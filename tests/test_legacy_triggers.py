@@ -179,7 +179,7 @@ def test_the_whole_way_by_commands(installation18: Installation) -> None:
     error = made.refused("undo_operation", done["operation"]["id"], "--noinput")
     assert error["code"] == "nothing_to_undo"
     error = made.refused("undo_operation", "--noinput")
-    assert "apply_triggers --replace-legacy" in error["hint"], "no older operation is undone instead"
+    assert "apply_triggers --replace-legacy" in error["hint"], "nothing older is undone"
     wrong = made.refused("apply_triggers", "--remove", "--replace-legacy", code=2)
     assert "--remove" in wrong["message"]
     removed = made.result("apply_triggers", "--env", "dev", "--remove")

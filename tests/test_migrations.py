@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import sqlite3
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -463,3 +464,18 @@ def test_killed_between_the_commit_and_its_record(installation18: Installation) 
     shown = installation18.run("operations", "show", swept).out
     assert "all of it is done, or nothing" in shown
     assert "as it was" not in shown
+
+
+def test_init_db_does_all_or_nothing(installation18: Installation) -> None:
+    """Migrations are fine, then the triggers are refused: no stamp and no table is left."""
+    superuser = replace(
+        installation18.server.superuser, database=installation18.databases["dev"].database
+    )
+    with session(superuser) as connection:
+        execute(connection, "CREATE SCHEMA theirs; CREATE TABLE theirs.notes (updated_at date)")
+    error = installation18.refused("init_db", "--env", "dev", "--adopt")
+    assert "theirs.notes" in error["message"]
+    found = (
+        "SELECT coalesce(to_regclass('public.django_migrations'), to_regclass('skinspire.stamp'))"
+    )
+    assert installation18.sql("dev", found) is None
