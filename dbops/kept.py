@@ -47,17 +47,22 @@ def replaced_triggers(operation: Operation) -> int:
     return 0 if undone.exists() else len(replaced["triggers"])
 
 
-def _changed_in_place(operation: Operation) -> bool:
-    """Whether only a backup keeps what it changed."""
-    if not operation.result.get("saved_as"):
-        return False
-    migrated = operation.kind in (Operation.Kind.MIGRATE, Operation.Kind.ROLLBACK)
-    done = operation.status == Operation.Status.SUCCEEDED
-    return operation.kind == Operation.Kind.RESTORE or (migrated and done)
+def changed_in_place(operation: Operation) -> bool:
+    """True where it changed a database as it stood, so that nothing can be swapped back. Whoever
+    passed it over would put back what an older operation had replaced."""
+    result = operation.result or {}
+    if operation.kind == Operation.Kind.RESTORE:
+        return bool(result.get("saved_as"))
+    if operation.kind == Operation.Kind.UNDO:
+        return "triggers" in result  # put back where they were; the database is the same
+    migrates = operation.kind in (Operation.Kind.MIGRATE, Operation.Kind.ROLLBACK)
+    stands = result.get("way") in ("together", "in place") and result.get("migrations")
+    return migrates and bool(stands or result.get("outcome") in ("left", "unknown"))
 
 
 def latest_replacement(environment: str = "") -> Operation:
-    """The latest operation whose replaced database is kept, or whose replaced triggers are.
+    """The latest operation whose replaced database is kept, or whose replaced triggers are; or a
+    later one that changed a database in place, of which nothing is.
 
     Args:
         environment: only those on it; "" for all.
@@ -71,12 +76,9 @@ def latest_replacement(environment: str = "") -> Operation:
     if environment:
         ended = ended.filter(target=environment)
     for operation in ended.order_by("-started_at")[:_LOOK_BACK]:
-        # One that changed in place would otherwise be passed over, and an older one undone.
-        if (
-            _changed_in_place(operation)
-            or replaced_triggers(operation)
-            or kept_by_a_failed(operation)
-        ):
+        if changed_in_place(operation) or replaced_triggers(operation):
+            return operation
+        if kept_by_a_failed(operation):
             return operation
     where = f" of {environment}" if environment else ""
     raise NothingToUndoError(f"Nothing that was replaced{where} is kept.")

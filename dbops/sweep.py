@@ -96,12 +96,36 @@ def mark_lost_operations(*, actor: str) -> list[str]:
     return lost
 
 
+_STAYS: dict[str, str] = {
+    Operation.Kind.INIT: "What it had made by then stays; init_db makes the rest.",
+    Operation.Kind.MAINTAIN: "What it had maintained by then stays so.",
+    Operation.Kind.PRUNE: "What it had deleted by then is gone.",
+}
+
+
 def _last_words(operation: Operation) -> str:
     if kept := kept_by_a_failed(operation):
         return f"Its process died after the swap: the new database stands, {kept} is kept."
-    if operation.options.get("way") == "in_place":
-        return "Its process died. Migrations that were done by then stay."
+    if operation.status == Operation.Status.RUNNING:
+        if operation.options.get("way") == "in_place":
+            return "Its process died. Migrations that were done by then stay."
+        if operation.kind in _STAYS:
+            return f"Its process died. {_STAYS[operation.kind]}"
+        if _is_one_transaction(operation):
+            # It may have died between the commit and the record of it.
+            return "Its process died. It is one transaction: all of it is done, or nothing."
     return "Its process died. The target is as it was."
+
+
+def _is_one_transaction(operation: Operation) -> bool:
+    """True where it changes the database where it stands."""
+    options = operation.options
+    if operation.kind == Operation.Kind.RESTORE:
+        return any(options.get(it) for it in ("tables", "schemas", "in_place"))
+    if operation.kind == Operation.Kind.TRIGGERS:
+        return not options.get("test")
+    migrates = operation.kind in (Operation.Kind.MIGRATE, Operation.Kind.ROLLBACK)
+    return migrates and options.get("way") != "aside" and not options.get("only_rehearse")
 
 
 def _awaited_by_a_task() -> set[str]:

@@ -140,9 +140,12 @@ def test_history_that_did_not_arrive_is_no_proof() -> None:
 
 @pytest.mark.parametrize("way", [[], ["--in-place"], ["-I"]], ids=" ".join)
 def test_a_backup_of_another_environment_brings_none(clinic: Installation, way: list[str]) -> None:
+    clinic.sql("test", "COMMENT ON SCHEMA public IS 'of the clinic'")  # the archive's first entry
     name = clinic.result("dbbackup", "-d", "test")["name"]
     named = ["-i", name, *way] if way != ["-I"] else ["-I", str(clinic.home / "backups" / name)]
     clinic.result("dbrestore", "-d", "dev", "--noinput", *named)
+    comment = "SELECT obj_description('public'::regnamespace, 'pg_namespace')"
+    assert clinic.sql("dev", comment) == "of the clinic", "what has no section arrives all the same"
     assert f"{CANARY} test".encode() not in files_of(clinic, "dev")
     assert_foreign_to(clinic, "dev", "test")
 

@@ -301,6 +301,20 @@ tag = "hash"
         assert len({row[name] for row in rows}) == 100_000, name
 
 
+def test_no_address_stays_none(source: Connection, tmp_path: Path) -> None:
+    """Accounts without an e-mail address hold '', and their addresses are unique but for that."""
+    execute(
+        source,
+        """CREATE TABLE s.users (id integer PRIMARY KEY, mail varchar(254) NOT NULL);
+        CREATE UNIQUE INDEX ON s.users (lower(mail)) WHERE mail <> '';
+        INSERT INTO s.users VALUES (1, ''), (2, ''), (3, 'a@x.org')""",
+    )
+    rows = masked(source, plan_of(source, tmp_path, '["s.users"]\nmail = "email"'), "s.users")
+    mails = {row["id"]: row["mail"] for row in rows}
+    assert (mails[1], mails[2]) == ("", "")
+    assert mails[3].endswith("@example.invalid")
+
+
 def test_no_key_no_value(source: Connection, tmp_path: Path) -> None:
     """Sessions without the key fail; none draws false values that anyone could draw again."""
     execute(

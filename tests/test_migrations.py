@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import signal
+import sqlite3
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -55,6 +57,11 @@ def test_a_failure_half_way_leaves_nothing(installation: Installation) -> None:
 def test_what_no_transaction_holds_runs_on_a_copy(installation: Installation) -> None:
     """CREATE INDEX CONCURRENTLY: on a copy that takes the database's place, and can be undone."""
     migrated(installation, "concurrent")
+    installation.variables["DBOPS_ROW_HISTORY"] = "visits_visit"
+    installation.result("apply_triggers", "--env", "dev")
+    installation.sql("dev", "UPDATE public.visits_visit SET weight = weight + 1")
+    recorded = "SELECT string_agg(h::text, ' ' ORDER BY id) FROM skinspire.row_history h"
+    history = installation.sql("dev", recorded)
     before = state(installation)
     with session(installation.databases["dev"]):  # somebody is there, who may go on reading
         answer = installation.run("apply_migration", "--env", "dev", "--json").json
@@ -64,6 +71,9 @@ def test_what_no_transaction_holds_runs_on_a_copy(installation: Installation) ->
     assert installation.sql("dev", valid)
     assert installation.sql("dev", "SELECT environment FROM skinspire.stamp") == "dev"
     installation.result("verify_triggers", "--env", "dev")
+    assert installation.sql("dev", recorded) == history, "it stays in its own environment"
+    installation.sql("dev", "UPDATE public.visits_visit SET weight = weight + 1")
+    assert installation.sql("dev", "SELECT count(*) FROM skinspire.row_history") == 200
     (kept,) = installation.scratch()
     assert kept == answer["result"]["previous"]
     installation.result("undo_operation", answer["operation"]["id"], "--noinput")
@@ -442,3 +452,57 @@ def test_what_is_kept_of_a_migration_is_no_older_operation(installation18: Insta
     assert "was one on test, not on prod" in wrong["message"]
     back = installation18.run("undo_operation", "--env", "dev", "--noinput", "--json").json
     assert back["operation"]["target"] == "dev"
+
+
+def test_an_undo_passes_over_no_migration(installation18: Installation) -> None:
+    """What was migrated where it stands keeps no database: the copy before it is not undone in its
+    place."""
+    ready(installation18)
+    installation18.result("init_db", "--env", "test")
+    copied = installation18.run("copy_db", "test", "dev", "--noinput", "--json").json["operation"]
+    installation18.sql("dev", "DELETE FROM public.django_migrations WHERE app = 'visits'")
+    installation18.sql("dev", "DROP TABLE public.visits_visit, public.visits_ward CASCADE")
+    installation18.result("apply_migration", "--env", "dev", "--no-backup")
+    before = state(installation18)
+    error = installation18.refused("undo_operation", "--noinput")
+    assert error["code"] == "nothing_to_undo"
+    assert "rollback_migration --steps 3 --env dev" in error["hint"]
+    assert state(installation18) == before
+    installation18.result("undo_operation", copied["id"], "--noinput")
+
+
+def test_killed_between_the_commit_and_its_record(installation18: Installation) -> None:
+    """The sweep does not claim that nothing was done: it cannot know."""
+    ready(installation18)
+    with session(installation18.databases["dev"]) as holder:
+        execute(holder, "BEGIN; LOCK TABLE public.django_content_type IN SHARE MODE")
+        process = installation18.start("apply_migration", "--env", "dev", "--no-backup",
+                                       "--lock-timeout", "60")  # fmt: skip
+        _line_about(process, "Waiting for public.django_content_type, held by ")
+        control = sqlite3.connect(installation18.home / "control.sqlite3", isolation_level=None)
+        control.execute("BEGIN IMMEDIATE")
+        execute(holder, "ROLLBACK")
+        applied = "SELECT count(*) = 3 FROM public.django_migrations WHERE app = 'visits'"
+        wait_for(lambda: installation18.sql("dev", applied))
+        process.kill()
+        process.wait()
+        control.close()
+    (swept,) = installation18.result("operations", "sweep")["interrupted"]
+    shown = installation18.run("operations", "show", swept).out
+    assert "all of it is done, or nothing" in shown
+    assert "as it was" not in shown
+
+
+def test_init_db_does_all_or_nothing(installation18: Installation) -> None:
+    """Migrations are fine, then the triggers are refused: no stamp and no table is left."""
+    superuser = replace(
+        installation18.server.superuser, database=installation18.databases["dev"].database
+    )
+    with session(superuser) as connection:
+        execute(connection, "CREATE SCHEMA theirs; CREATE TABLE theirs.notes (updated_at date)")
+    error = installation18.refused("init_db", "--env", "dev", "--adopt")
+    assert "theirs.notes" in error["message"]
+    found = (
+        "SELECT coalesce(to_regclass('public.django_migrations'), to_regclass('skinspire.stamp'))"
+    )
+    assert installation18.sql("dev", found) is None

@@ -7,10 +7,10 @@ from dataclasses import replace
 from dbops.exceptions import StampError
 from dbops.features.feature import expect, expect_refused, feature
 from dbops.features.scratch import Answer, Scratch
-from dbops.operations.maintenance import InitRequest, init_db
+from dbops.operations.maintenance import Finish, InitRequest, init_db
 
 
-def _nothing_to_migrate() -> None:
+def _nothing_to_migrate(finish: Finish) -> None:
     """The sample has no migrations of its own."""
 
 

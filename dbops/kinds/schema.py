@@ -11,7 +11,7 @@ from dbops.migrating.journal import noting
 from dbops.migrating.migrator import DjangoMigrator
 from dbops.models import Operation
 from dbops.operations.context import OperationContext
-from dbops.operations.maintenance import InitRequest, init_db
+from dbops.operations.maintenance import Finish, InitRequest, init_db
 from dbops.operations.migration_run import apply_pending
 
 
@@ -20,9 +20,9 @@ def _init(operation: Operation, context: OperationContext) -> Result:
 
     database = conf.database_params(environment)
 
-    def migrate() -> None:
+    def migrate(finish: Finish) -> None:
         with noting(environment, operation.actor, operation.id):
-            apply_pending(DjangoMigrator(environment), database, context)
+            apply_pending(DjangoMigrator(environment), database, context, finish)
 
     request = InitRequest(
         database=database,

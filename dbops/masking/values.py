@@ -142,7 +142,9 @@ def _email(subject: Subject) -> str:
         digits = _EMAIL_DIGITS if subject.length is None else subject.length - len(domain)
         if digits * 4 >= UNIQUE_BITS:
             cut = f"pg_catalog.left({_hex(_whole(subject, 'email'))}, {min(digits, _EMAIL_DIGITS)})"
-            return f"{cut} || {literal(domain)}"
+            # No address is nobody's, and many have it where an address is unique.
+            none = f"pg_catalog.octet_length({subject.text}) = 0"
+            return f"CASE WHEN {none} THEN '' ELSE {cut} || {literal(domain)} END"
     raise Unfit(f"email does not fit into {subject.length} characters.")
 
 

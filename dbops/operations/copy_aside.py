@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from dbops.exceptions import PrivilegeError
+from dbops.exceptions import PrivilegeError, ProofError
 from dbops.operations.context import OperationContext
 from dbops.operations.copy import build_copy
 from dbops.operations.copy_plan import CopyPlan, CopyRequest, choose_strategy
@@ -15,6 +15,8 @@ from dbops.operations.guards import Endpoint, Preflight, require_can_replace, re
 from dbops.operations.replacement import Replacement, building
 from dbops.postgres.connection import session
 from dbops.postgres.databases import MAINTENANCE, session_count
+from dbops.postgres.params import ConnectionParams
+from dbops.postgres.triggers import history
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,8 @@ def copied_aside(
 ) -> Iterator[Replacement]:
     """Copy the database, proven and stamped like it; dropped again if the block fails.
 
-    Whoever uses the database goes on doing so. Rows are not masked: they stay on their server.
+    Whoever uses the database goes on doing so. Rows are not masked: they stay on their server. The
+    row history may be left behind: :func:`keep_history`.
 
     Raises:
         PrivilegeError, SpaceError: no copy can be made here.
@@ -63,3 +66,24 @@ def copied_aside(
         context.log(f"Copying {facts.name} by {plan.strategy}: {plan.reason}")
         build_copy(request, plan, replacement, context)
         yield replacement
+
+
+def keep_history(
+    source: ConnectionParams, incoming: ConnectionParams, context: OperationContext
+) -> None:
+    """A database that is replaced by its own copy keeps what became of its rows, which only a copy
+    of files takes along. Nobody may write meanwhile.
+
+    Raises:
+        ProofError: it did not arrive.
+    """
+    with session(source, application=context.application) as look:
+        rows = history.count(look)
+        with session(incoming, application=context.application) as connection:
+            if not rows or history.count(connection) == rows:
+                return
+            history.carry(look, connection, context.check_cancelled)
+            found = history.count(connection)
+    if found != rows:
+        raise ProofError(f"{history.TABLE} holds {found} instead of {rows} rows.")
+    context.log(f"{rows} rows of row history stay")

@@ -9,12 +9,14 @@ from dbops.exceptions import StampError
 from dbops.operations.context import OperationContext
 from dbops.operations.guards import check_stamp, inspect_endpoint, require_existing
 from dbops.postgres import triggers
-from dbops.postgres.connection import session
+from dbops.postgres.connection import Connection, session
 from dbops.postgres.database_properties import create_database
 from dbops.postgres.databases import MAINTENANCE, drop_database
 from dbops.postgres.params import ConnectionParams
 from dbops.postgres.stamp import read_stamp, write_stamp
 from dbops.postgres.triggers import Wishes
+
+Finish = Callable[[Connection], None]
 
 
 @dataclass(frozen=True)
@@ -23,8 +25,9 @@ class InitRequest:
 
     database: ConnectionParams
     environment: str
-    migrate: Callable[[], None]
-    """Applies Django's migrations to it; Django lives above this layer."""
+    migrate: Callable[[Finish], None]
+    """Applies Django's migrations to it; Django lives above this layer. Where there are any, what
+    it is given comes last in their transaction."""
     adopt: bool = False
     """Take in a database that already holds tables."""
     triggers: Wishes = field(default_factory=Wishes)
@@ -41,7 +44,8 @@ class InitResult:
 
 
 def init_db(request: InitRequest, context: OperationContext) -> InitResult:
-    """Create the database if absent, stamp it, migrate it, install the triggers.
+    """Create the database if absent, migrate it, stamp it, install the triggers: all in one
+    transaction, if the migrations can be.
 
     Raises:
         StampError: it holds tables and ``adopt`` was not asked for, or it belongs elsewhere.
@@ -67,12 +71,25 @@ def init_db(request: InitRequest, context: OperationContext) -> InitResult:
 
 
 def _fill(request: InitRequest, context: OperationContext) -> int:
-    with session(request.database, actor=context.actor) as connection:
-        write_stamp(connection, request.environment)
-        context.step("migrate")
-        request.migrate()
+    installed: list[int] = []
+
+    def finish(connection: Connection) -> None:
         context.step("triggers")
-        return triggers.install(connection, request.triggers, poll=context.check_cancelled).triggers
+        write_stamp(connection, request.environment)
+        poll = context.check_cancelled
+        installed.append(triggers.install(connection, request.triggers, poll=poll).triggers)
+        context.begin_commit()
+
+    context.step("migrate")
+    request.migrate(finish)
+    if not installed:
+        with session(
+            request.database, application=context.application, actor=context.actor
+        ) as connection:
+            connection.autocommit = False
+            finish(connection)
+            connection.commit()
+    return installed[0]
 
 
 def _adopt(request: InitRequest, check: Callable[[], None]) -> bool:

@@ -18,7 +18,7 @@ from dbops.exceptions import (
     RehearsalError,
 )
 from dbops.operations.context import OperationContext
-from dbops.operations.copy_aside import CopyOptions, copied_aside
+from dbops.operations.copy_aside import CopyOptions, copied_aside, keep_history
 from dbops.operations.guards import Endpoint, inspect_endpoint
 from dbops.operations.holding import written_by_nobody
 from dbops.operations.maintenance import prepare_migration
@@ -221,6 +221,7 @@ class _Attempt:
                 written_by_nobody(request.database, request.environment, ("*",), context),
                 copied_aside(self.endpoint, request.copy, context) as replacement,
             ):
+                keep_history(request.database, replacement.incoming, context)
                 tables = _tables(request.database)
                 self._run(replacement.incoming, together=False)
                 with session(replacement.incoming, actor=context.actor) as connection:

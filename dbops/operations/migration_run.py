@@ -166,13 +166,17 @@ def run_steps(
 
 
 def apply_pending(
-    migrator: Migrator, database: ConnectionParams, context: OperationContext
+    migrator: Migrator,
+    database: ConnectionParams,
+    context: OperationContext,
+    finish: Callable[[Connection], None] = _no_end,
 ) -> tuple[str, ...]:
     """Apply what is pending in a database that is just being made: in one transaction, if it can
-    be. Raises what :func:`run_steps` raises."""
+    be, ``finish`` included. Raises what :func:`run_steps` raises."""
     steps = migrator.plan(database)
     if steps:
-        run_steps(migrator, database, steps, context, together=all(step.atomic for step in steps))
+        together = all(step.atomic for step in steps)
+        run_steps(migrator, database, steps, context, together=together, finish=finish)
     return tuple(step.label for step in steps)
 
 

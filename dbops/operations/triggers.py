@@ -129,6 +129,7 @@ def apply_triggers(request: ApplyTriggersRequest, context: OperationContext) -> 
                 **_scope(request),
                 record=request.record,
                 poll=context.check_cancelled,
+                finish=context.begin_commit,
             )
             if read_stamp(connection) is None:
                 write_stamp(connection, request.environment)
@@ -165,6 +166,7 @@ def remove_triggers(
             schemas=request.schemas,
             dry_run=request.dry_run,
             poll=context.check_cancelled,
+            finish=context.begin_commit,
         )
     for kept in found.kept:
         context.log(f"kept: {kept}")
@@ -186,7 +188,8 @@ def put_triggers_back(
         request.database, application=context.application, actor=context.actor
     ) as connection:
         context.step("put triggers back")
-        count = triggers.put_back(connection, request.replaced, poll=context.check_cancelled)
+        poll, finish = context.check_cancelled, context.begin_commit
+        count = triggers.put_back(connection, request.replaced, poll=poll, finish=finish)
     return PutTriggersBackResult(request.database.database, request.operation, count)
 
 

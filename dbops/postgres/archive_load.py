@@ -43,6 +43,7 @@ class Load:
 
 _LATE = ("ACL ", "DEFAULT ACL ", "MATERIALIZED VIEW DATA ", "EVENT TRIGGER ",
          "COMMENT - EVENT TRIGGER ")  # fmt: skip
+_WITHOUT_SECTION = ("COMMENT ", "ACL ", "SECURITY LABEL ")
 _LARGE = ("BLOB", "COMMENT - LARGE OBJECT ", "SECURITY LABEL - LARGE OBJECT ")
 _ROWS = ("TABLE DATA ", "SEQUENCE SET ", *_LARGE)
 
@@ -89,8 +90,11 @@ def _early(how: Load) -> list[str]:
 def _from_head(
     params: ConnectionParams, how: Load, lines: Sequence[str], poll: Poll, *options: str
 ) -> None:
+    wanted = _kept(how, lines)
+    if any(option.startswith("--section") for option in options):
+        wanted = _in_sections(wanted)
     with (
-        _list_file(_kept(how, lines)) as (chosen, first),
+        _list_file(wanted) as (chosen, first),
         memory_file(how.contents.head) as (head, second),
         restorer(
             how.pg_restore,
@@ -111,6 +115,16 @@ def _list_file(
 def _kept(how: Load, lines: Sequence[str]) -> list[str]:
     wanted = set(lines) - how.without
     return [line for line in how.contents.lines if line in wanted]  # in the archive's own order
+
+
+def _in_sections(lines: list[str]) -> list[str]:
+    """The same, one first that tells its section. One that tells none, a comment say, counts to the
+    section of what is before it; and what a list leaves out stands before all, rows included."""
+    first = next((it for it in lines if not entry(it).startswith(_WITHOUT_SECTION)), None)
+    if first is None:
+        return lines
+    place = lines.index(first)
+    return [first, *lines[:place], *lines[place + 1 :]]
 
 
 def _load_rows(params: ConnectionParams, how: Load, poll: Poll) -> None:

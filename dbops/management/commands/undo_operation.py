@@ -77,11 +77,27 @@ def _nothing_to_undo(done: Operation) -> NothingToUndoError:
     error = NothingToUndoError(
         f"Operation {done.id} swapped no database, or what it replaced is gone."
     )
+    confirm = f" --confirm {done.target}" if is_protected(done.target) else ""
+    hints = []
+    if way := _way_back(done):
+        hints.append(f"The way back: python manage.py {way} --env {done.target}{confirm}")
     if saved := done.result.get("saved_as"):
-        confirm = f" --confirm {done.target}" if is_protected(done.target) else ""
         tables = "".join(f" --table {table}" for table in done.options.get("tables", ()))
-        error.hint = (
-            f"What was there before is kept as a backup: python manage.py dbrestore "
+        hints.append(
+            "What was there before is kept as a backup: python manage.py dbrestore "
             f"-d {done.target} -i {saved}{tables}{confirm}"
         )
+    error.hint = "; ".join(hints) or error.hint
     return error
+
+
+def _way_back(done: Operation) -> str:
+    """What undoes an operation that changed a database where it stands; "" where a backup does."""
+    count = len(done.result.get("migrations") or ())
+    if done.kind == Operation.Kind.UNDO and "triggers" in done.result:
+        return "apply_triggers --replace-legacy"
+    if done.kind == Operation.Kind.ROLLBACK:
+        return "apply_migration"
+    if done.kind == Operation.Kind.MIGRATE and count:
+        return f"rollback_migration --steps {count}"
+    return ""

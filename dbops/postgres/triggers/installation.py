@@ -42,6 +42,10 @@ def record_nothing(replaced: Replaced) -> None:
     """For who keeps the result itself."""
 
 
+def nothing_more() -> None:
+    """Most transactions simply end."""
+
+
 @dataclass(frozen=True)
 class Removal:
     """What of ours was taken off, or would be."""
@@ -77,6 +81,7 @@ def install(
     replace_legacy: bool = False,
     record: Callable[[Replaced], None] = record_nothing,
     poll: Poll,
+    finish: Callable[[], None] = nothing_more,
     lock_timeout: float = LOCK_TIMEOUT,
 ) -> Installation:
     """Bring functions and triggers to this version, all or none; what is there is not touched.
@@ -88,6 +93,7 @@ def install(
         replace_legacy: triggers of the earlier system give way where ours do their work.
         record: keeps what gives way, before the transaction commits: without it none could come
             back.
+        finish: called last in the transaction.
         lock_timeout: seconds to wait for each table.
 
     Raises:
@@ -111,11 +117,17 @@ def install(
         install_sets(connection, todo.sets)
         if todo.outcome.replaced:
             record(todo.outcome.replaced)
+        finish()
     return todo.outcome
 
 
 def put_back(
-    connection: Connection, replaced: Replaced, *, poll: Poll, lock_timeout: float = LOCK_TIMEOUT
+    connection: Connection,
+    replaced: Replaced,
+    *,
+    poll: Poll,
+    finish: Callable[[], None] = nothing_more,
+    lock_timeout: float = LOCK_TIMEOUT,
 ) -> int:
     """Triggers of the earlier system back as they were, those of ours that had taken their place
     off: all or none. How many came back.
@@ -129,6 +141,7 @@ def put_back(
         places = {(it.schema, it.table) for it in replaced.triggers}
         require_privileges(connection, [], places, "Nothing was put back")
         run_commands(connection, commands, poll, lock_timeout, "Nothing was put back")
+        finish()
     return len(replaced.triggers)
 
 
@@ -138,6 +151,7 @@ def remove(
     schemas: Sequence[str] | None = None,
     dry_run: bool = False,
     poll: Poll,
+    finish: Callable[[], None] = nothing_more,
     lock_timeout: float = LOCK_TIMEOUT,
 ) -> Removal:
     """Take all of ours off, all or nothing: triggers, functions that nobody needs any more, the
@@ -165,6 +179,7 @@ def remove(
         ]
         run_commands(connection, commands, poll, lock_timeout, what)
         statements, kept = _remove_rest(connection)
+        finish()
     return Removal(
         functions=sum(it.startswith("DROP FUNCTION") for it in statements),
         triggers=len(own),
