@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from io import TextIOWrapper
 from typing import Any
 
 import humanize
@@ -26,6 +27,9 @@ class Console:
 
     def __init__(self, stdout: Any, stderr: Any, *, as_json: bool) -> None:
         self._stdout = stdout
+        for stream in (stdout._out, stderr._out):
+            if isinstance(stream, TextIOWrapper):  # a name may not be a word in its encoding
+                stream.reconfigure(errors="backslashreplace")
         self._err = RichConsole(file=stderr._out, stderr=True, **_PLAIN)
         self._out = RichConsole(file=stdout._out, **_PLAIN)
         if not self._out.is_terminal:
@@ -34,7 +38,12 @@ class Console:
 
     def result(self, content: Mapping[str, Any]) -> None:
         """The one JSON object."""
-        self._stdout.write(json.dumps(content, default=str, ensure_ascii=False))
+        text = json.dumps(content, default=str, ensure_ascii=False)
+        try:
+            text.encode(getattr(self._stdout._out, "encoding", None) or "utf-8")
+        except UnicodeEncodeError:
+            text = json.dumps(content, default=str)
+        self._stdout.write(text)
 
     def say(self, text: str, style: str | None = None) -> None:
         """A line of the readable answer."""
