@@ -22,7 +22,12 @@ from typing import Any
 import psycopg2
 from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
-from psycopg2.extensions import TRANSACTION_STATUS_IDLE, TRANSACTION_STATUS_INTRANS, QuotedString
+from psycopg2.extensions import (
+    TRANSACTION_STATUS_IDLE,
+    TRANSACTION_STATUS_INTRANS,
+    QuotedString,
+    encodings,
+)
 from psycopg2.sql import Composable
 
 
@@ -103,7 +108,7 @@ class Teller:
         try:
             return execute(statement, params, many, context)
         finally:
-            if isinstance(statement, str) and _ENDS.match(statement):
+            if _ENDS.search(_text(raw, statement)):
                 self._told = _UNSURE  # the setting went back to what it was before
 
     def tell(self, raw: Any) -> None:
@@ -153,23 +158,33 @@ def _quoted(raw: Any, text: str) -> str:
 def _named(raw: Any, cursor: Any, statement: Any, params: Any, many: bool, actor: Actor) -> Any:
     """A statement outside a transaction, with the actor before it in the same message: to the
     server, one message is one transaction."""
-    if isinstance(statement, Composable):
-        statement = statement.as_string(raw)
+    text = _text(raw, statement)
     # A named cursor would declare itself FOR all of it.
-    if not isinstance(statement, str) or cursor.name is not None or not can_write(statement):
+    if cursor.name is not None or not can_write(text):
         return statement
     naming = _naming(raw, actor)
-    return (naming if params is None and not many else naming.replace("%", "%%")) + statement
+    return (naming if params is None and not many else naming.replace("%", "%%")) + text
 
 
-# A transaction, perhaps chained to the next, or what happened since a savepoint.
-_ENDS = re.compile(r"\s*(rollback|abort|commit|end)\b", re.I)
+def _text(raw: Any, statement: Any) -> str:
+    """A statement in whichever form psycopg2 takes it."""
+    if isinstance(statement, Composable):
+        return str(statement.as_string(raw))
+    if isinstance(statement, bytes):
+        return statement.decode(encodings.get(raw.encoding, "utf-8"), "surrogateescape")
+    return str(statement)
+
+
+# A transaction, perhaps chained to the next, or what happened since a savepoint. To find one that
+# is none costs a message; to miss one would leave the name of somebody else.
+_ENDS = re.compile(r"\b(rollback|abort)\b|(?:^|;|\n|\*/)\s*(commit|end)\b", re.I)
 _FIRST_WORD = re.compile(r"(?:\s|\(|--[^\n]*\n|/\*.*?\*/)*([a-z]+)", re.I | re.S)
 # What fires triggers. CALL and DO do, too, but inside a transaction they may not commit, and some
 # do; and VACUUM, CREATE DATABASE and the like refuse to be in one.
 _WRITING = frozenset({
     "insert", "update", "delete", "merge", "with", "copy", "truncate", "execute", "explain",
 })  # fmt: skip
+_LATER = re.compile(rf";\s*({'|'.join(_WRITING)}|select|do|call)\b", re.I)
 _READING = frozenset({"select", "values", "table"})
 _CALL = re.compile(r"([a-z_][\w$]*|\")\s*\(", re.I)
 # Words before a parenthesis that call nothing which could write.
@@ -186,6 +201,8 @@ def can_write(statement: str) -> bool:
     """Whether a statement may fire triggers: it writes, or reads by calling functions."""
     found = _FIRST_WORD.match(statement)
     word = found[1].lower() if found else ""
+    if word not in ("do", "call") and _LATER.search(statement):  # several at once
+        return True
     if word in _READING:
         return any(call[1].lower() not in _HARMLESS for call in _CALL.finditer(statement))
     return word in _WRITING

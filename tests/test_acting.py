@@ -161,6 +161,7 @@ def test_what_cannot_run_in_a_transaction_still_runs(db: DatabaseWrapper) -> Non
         ("SELECT public.f(1)", 1), ('SELECT "odd name" (1)', 1), ("VALUES (f(1))", 1),
         ("/* x */ with x as (delete from a returning 1) select * from x", 1),
         ("MERGE INTO a USING b ON true", 1), ("copy a to stdout", 1), ("EXECUTE prepared", 1),
+        ("SELECT 1; insert into a values (1)", 1), ("DO $$ BEGIN DELETE; DELETE FROM a; END $$", 0),
         ("SAVEPOINT x", 0), ("DECLARE c CURSOR FOR SELECT f(1)", 0), ("", 0), ("-- nothing", 0),
     ],
 )  # fmt: skip
@@ -215,6 +216,29 @@ def test_savepoints_rolled_back_do_not_take_the_actor_along(db: DatabaseWrapper)
         with transaction.atomic(using="notes"):
             become(NORA)
         assert run(db, INSERT, ["released"]) == "nora"
+
+
+@pytest.mark.parametrize(
+    "back",
+    [
+        sql.SQL("ROLLBACK TO SAVEPOINT by_hand"), b"ROLLBACK TO by_hand",
+        "/* x */ ROLLBACK TO SAVEPOINT by_hand", "SELECT 1; ROLLBACK TO SAVEPOINT by_hand",
+    ],
+)  # fmt: skip
+def test_savepoints_rolled_back_by_hand_do_not_bring_back_another_name(
+    db: DatabaseWrapper, back: Any
+) -> None:
+    with acting_as(NORA), transaction.atomic(using="notes"):
+        run(db, "SAVEPOINT by_hand")
+        become(OMAR)
+        run(db, back)
+        assert run(db, INSERT, ["after"]) == "omar"
+
+
+def test_a_statement_in_bytes_bears_the_actor(db: DatabaseWrapper) -> None:
+    with acting_as(NORA):
+        statement = "INSERT INTO note (what) VALUES ('über') RETURNING created_by || what"
+        assert run(db, statement.encode()) == "noraüber"
 
 
 def test_who_has_ended_acting_does_not_come_back_with_a_savepoint(db: DatabaseWrapper) -> None:

@@ -272,3 +272,34 @@ def test_the_command(installation18: Installation) -> None:
     assert error["code"] == "not_found"
     assert "accounts_user" in error["hint"]
     assert [it["kind"] for it in installation18.result("operations")["operations"]] == ["init"]
+
+
+def test_names_are_shown_as_they_are(empty_database: ConnectionParams) -> None:
+    """What a terminal library takes for its own marks is none."""
+    with session(empty_database) as connection:
+        for name in ("[/b] x", "[bold]y[/bold]", "a:smile:b"):
+            execute(
+                connection,
+                sql.SQL("CREATE TABLE {} (a int)").format(sql.Identifier("public", name)),
+            )
+        write_stamp(connection, "dev")
+    shown = _shown(look(empty_database, tables=True))
+    for name in ("[/b] x", "[bold]y[/bold]", "a:smile:b"):
+        assert f'public."{name}"' in shown
+
+
+def test_passwords_of_foreign_tables_are_not_shown(
+    empty_database: ConnectionParams, superuser: ConnectionParams
+) -> None:
+    with session(superuser.with_database(empty_database.database)) as connection:
+        execute(connection, "CREATE FOREIGN DATA WRAPPER w; CREATE SERVER s FOREIGN DATA WRAPPER w")
+        execute(
+            connection,
+            "CREATE FOREIGN TABLE public.f (a int) SERVER s"
+            " OPTIONS (password 'c4n4ry', \"API_TOKEN\" 'c4n4ry', relation 'shown')",
+        )
+    with session(empty_database) as connection:
+        write_stamp(connection, "dev")
+    shown = _shown(look(empty_database, structure=True))
+    assert "SERVER s OPTIONS (password=***, API_TOKEN=***, relation=shown)" in shown
+    assert "c4n4ry" not in shown

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from io import TextIOWrapper
 from typing import Any
 
 import humanize
@@ -15,6 +16,8 @@ from rich.table import Table
 from dbops.exceptions import DbopsError
 from dbops.operations.context import Listener
 
+# Names are shown as they are, also those that hold "[/b]" or ":smile:".
+_PLAIN: Any = {"highlight": False, "markup": False, "emoji": False, "soft_wrap": True}
 _PIPE_WIDTH = 1000
 _MANY_ROWS = 300
 
@@ -24,15 +27,23 @@ class Console:
 
     def __init__(self, stdout: Any, stderr: Any, *, as_json: bool) -> None:
         self._stdout = stdout
-        self._err = RichConsole(file=stderr._out, stderr=True, highlight=False, soft_wrap=True)
-        self._out = RichConsole(file=stdout._out, highlight=False, soft_wrap=True)
+        for stream in (stdout._out, stderr._out):
+            if isinstance(stream, TextIOWrapper):  # a name may not be a word in its encoding
+                stream.reconfigure(errors="backslashreplace")
+        self._err = RichConsole(file=stderr._out, stderr=True, **_PLAIN)
+        self._out = RichConsole(file=stdout._out, **_PLAIN)
         if not self._out.is_terminal:
             self._out.width = _PIPE_WIDTH  # whoever reads a pipe wants whole names
         self.as_json = as_json
 
     def result(self, content: Mapping[str, Any]) -> None:
         """The one JSON object."""
-        self._stdout.write(json.dumps(content, default=str, ensure_ascii=False))
+        text = json.dumps(content, default=str, ensure_ascii=False)
+        try:
+            text.encode(getattr(self._stdout._out, "encoding", None) or "utf-8")
+        except UnicodeEncodeError:
+            text = json.dumps(content, default=str)
+        self._stdout.write(text)
 
     def say(self, text: str, style: str | None = None) -> None:
         """A line of the readable answer."""
@@ -91,8 +102,8 @@ class Console:
             yield self._plain_listener()
             return
         with Progress(
-            SpinnerColumn(), TextColumn("{task.description}"), BarColumn(),
-            TextColumn("{task.fields[amount]}"), TimeElapsedColumn(),
+            SpinnerColumn(), TextColumn("{task.description}", markup=False), BarColumn(),
+            TextColumn("{task.fields[amount]}", markup=False), TimeElapsedColumn(),
             console=self._err, transient=True,
         ) as bar:  # fmt: skip
             yield _bar_listener(bar)

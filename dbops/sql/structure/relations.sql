@@ -23,7 +23,12 @@ SELECT 'pg_class'::regclass::oid, c.oid, 0, 0, 0, 0, c.relnamespace,
            CASE c.relreplident WHEN 'f' THEN 'REPLICA IDENTITY FULL'
                 WHEN 'n' THEN CASE WHEN c.relkind IN ('r', 'p') THEN 'REPLICA IDENTITY NOTHING' END
                 END,
-           (SELECT format('SERVER %I OPTIONS (%s)', s.srvname, array_to_string(f.ftoptions, ', '))
+           -- A password may stand among them, and what is read here is shown.
+           (SELECT format('SERVER %I OPTIONS (%s)', s.srvname, (
+                       SELECT string_agg(regexp_replace(o,
+                                '^([^=]*(pass|secret|token|credential|api_?key)[^=]*)=.*', '\1=***', 'i'),
+                              ', ' ORDER BY n)
+                         FROM unnest(f.ftoptions) WITH ORDINALITY AS given(o, n)))
               FROM pg_foreign_table f JOIN pg_foreign_server s ON s.oid = f.ftserver
              WHERE f.ftrelid = c.oid),
            CASE WHEN c.relkind IN ('v', 'm') THEN pg_get_viewdef(c.oid) END)
