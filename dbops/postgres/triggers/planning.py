@@ -84,17 +84,13 @@ def make_plan(
     skipped = [trigger.label for trigger in found if trigger.state == "skipped"]
     unmatched = [] if base_only or schemas else _unmatched(connection, wishes)
     files = [*map(file, behind), *([file("row_history")] if table else [])]
+    attachment = [attach] if attach else []
     outcome = Installation(
         functions=len(FUNCTIONS),
         triggers=len(wanted) + len(brought.labels),
         tables=len(relations),
         skipped=(*skipped, *unmatched, *([event.REFUSAL] if left_out else [])),
-        statements=(
-            *files,
-            *(it for it, _ in commands),
-            *([attach] if attach else []),
-            *brought.statements,
-        ),
+        statements=(*files, *(it for it, _ in commands), *attachment, *brought.statements),
         replaced=replaced,
     )
     return Plan(behind, table, commands, attach, sets, outcome)
