@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from dbops.exceptions import PreflightError, PrivilegeError
 from dbops.postgres import catalog
 from dbops.postgres.connection import Connection, fetch_all
-from dbops.postgres.trigger_sets import TriggerSet, set_status
 from dbops.postgres.triggers import event, history, legacy
 from dbops.postgres.triggers.legacy import Replaced
+from dbops.postgres.triggers.sets import TriggerSet, set_status
 from dbops.postgres.triggers.survey import FUNCTIONS, Trigger, file, stale, survey
 from dbops.postgres.triggers.wishes import Wishes
 
