@@ -30,6 +30,7 @@ bench: install
 	$(BIN)/python benchmarks/restore.py
 	$(BIN)/python benchmarks/copy.py
 	$(BIN)/python benchmarks/triggers.py
+	$(BIN)/python benchmarks/catalog.py
 
 matrix: test
 

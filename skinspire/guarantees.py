@@ -10,7 +10,7 @@ from django.db import connections, transaction
 
 from accounts.guarantees import SQL, TRIGGERS
 from dbops.exceptions import DbopsError
-from dbops.postgres.trigger_sets import SetTrigger, TriggerSet, install_sets
+from dbops.postgres.triggers.sets import SetTrigger, TriggerSet, install_sets
 
 
 def trigger_sets() -> tuple[TriggerSet, ...]:

@@ -18,6 +18,7 @@ from dbops.postgres.connection import fetch_all, fetch_value, session
 from dbops.postgres.params import ConnectionParams
 from tests import servers
 from tests.servers import Server
+from tests.warm import run_manage
 
 REPOSITORY = Path(__file__).parents[1]
 PROVE = (
@@ -108,11 +109,14 @@ class Installation:
 
     def run(self, *arguments: str, code: int | None = 0, **options: Any) -> Answer:
         """manage.py to its end; ``code`` is what it has to exit with (None: anything)."""
-        process = self.start(*arguments, **options)
-        out, err = process.communicate(timeout=240)
-        answer = Answer(process.returncode, out, err)
+        if options:
+            process = self.start(*arguments, **options)
+            out, err = process.communicate(timeout=240)
+            answer = Answer(process.returncode, out, err)
+        else:
+            answer = Answer(*run_manage(arguments, self.environment))
         assert code is None or answer.code == code, f"{arguments}: {answer}"
-        assert "Traceback" not in err, err
+        assert "Traceback" not in answer.err, answer.err
         return answer
 
     def result(self, *arguments: str) -> dict[str, Any]:
@@ -176,10 +180,8 @@ def _control_template() -> Path:
     if not template.exists():
         home.mkdir()
         environment = os.environ | {"SKINSPIRE_HOME": str(home)}
-        subprocess.run(
-            [sys.executable, "manage.py", "migrate", "--database=control", "--verbosity=0"],
-            cwd=REPOSITORY, env=environment, check=True,
-        )  # fmt: skip
+        code, _, err = run_manage(("migrate", "--database=control", "--verbosity=0"), environment)
+        assert code == 0, err
         # Into one file: a copy must not miss what is still in the write-ahead log.
         subprocess.run(
             [sys.executable, "-c",

@@ -14,7 +14,9 @@ import pytest
 from skinspire.dotenv import read_dotenv, scan
 from skinspire.known import likely_meant
 from skinspire.masked import mask_url
+from tests.installation import Answer
 from tests.test_environment import PROD, ROOT
+from tests.warm import kept, run_manage
 
 CANARY = "c4n4ry"
 
@@ -81,12 +83,9 @@ def test_a_missing_file_counts_where_it_was_asked_for(tmp_path: Path) -> None:
         assert (finding.id, "cannot be read" in finding.sentence) == ("dbops.E007", True)
 
 
-def _manage(home: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    kept = {"PATH": os.environ["PATH"], "SKINSPIRE_HOME": str(home)}
-    return subprocess.run(
-        [sys.executable, "manage.py", *arguments], cwd=ROOT, capture_output=True, text=True,
-        env=kept | variables, check=False,
-    )  # fmt: skip
+def _manage(home: Path, *arguments: str, **variables: str) -> Answer:
+    environment = kept("PATH") | {"SKINSPIRE_HOME": str(home)} | variables
+    return Answer(*run_manage(arguments, environment))
 
 
 def _dotenv(directory: Path, variables: dict[str, str], mode: int = 0o600) -> str:
@@ -105,11 +104,11 @@ def test_wide_permissions(tmp_path: Path, mode: int, environment: str, code: int
     """Fault 47: a file that others may read is refused in prod and told elsewhere."""
     file = _dotenv(tmp_path, PROD | {"SKINSPIRE_ENV": environment, "MASKING_KEY": CANARY * 6}, mode)
     done = _manage(tmp_path, "check", SKINSPIRE_DOTENV=file)
-    assert done.returncode == code, done.stderr
+    assert done.code == code, done.err
     open_to_others = mode & 0o027
     expected = "dbops.E009" if code else "dbops.W009"
-    assert (expected in done.stderr) == bool(open_to_others)
-    assert CANARY not in done.stderr + done.stdout
+    assert (expected in done.err) == bool(open_to_others)
+    assert CANARY not in done.err + done.out
 
 
 def test_the_file_reaches_the_settings_and_the_process_wins(tmp_path: Path) -> None:
@@ -150,9 +149,9 @@ def test_a_file_with_a_fault_stops_everything(tmp_path: Path) -> None:
     file.chmod(0o600)
     for command in (["check"], ["dbbackup", "--json"], ["pg", "start"]):
         done = _manage(tmp_path, *command, SKINSPIRE_DOTENV=str(file))
-        assert done.returncode == 1, command
-        assert CANARY not in done.stderr + done.stdout
-        assert "line 1 (PROD_DATABASE_URL)" in done.stderr + done.stdout
+        assert done.code == 1, command
+        assert CANARY not in done.err + done.out
+        assert "line 1 (PROD_DATABASE_URL)" in done.err + done.out
     assert not (tmp_path / "postgres").exists()
 
 
@@ -215,10 +214,10 @@ def test_names_that_were_likely_meant() -> None:
 
 def test_a_typing_error_is_told_and_stops_nothing(tmp_path: Path) -> None:
     done = _manage(tmp_path, "check", DEV_DATABSE_URL=f"postgresql://a:{CANARY}@h/d")
-    assert done.returncode == 0
-    assert "dbops.W014" in done.stderr
-    assert "did you mean DEV_DATABASE_URL?" in done.stderr
-    assert CANARY not in done.stderr
+    assert done.code == 0
+    assert "dbops.W014" in done.err
+    assert "did you mean DEV_DATABASE_URL?" in done.err
+    assert CANARY not in done.err
 
 
 @pytest.mark.parametrize(

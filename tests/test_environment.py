@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +15,7 @@ from skinspire.environment import (
     discover_environment,
     normalize_environment,
 )
+from tests.warm import kept, run_manage
 
 ROOT = Path(__file__).parents[1]
 GOOD_KEY = "x9" + "Kd7_qLw2-ZrTb5Yh8Nc3Mv6Gf1Js4Pe0Ua" * 2
@@ -64,14 +64,11 @@ def test_malformed_urls_name_the_variable_and_no_value(url: str) -> None:
     assert "canary" not in str(caught.value)
 
 
-def _check(
-    home: Path, variables: dict[str, str], *options: str
-) -> subprocess.CompletedProcess[str]:
-    kept = {key: os.environ[key] for key in ("PATH", "HOME") if key in os.environ}
-    return subprocess.run(
-        [sys.executable, "manage.py", "check", *options], cwd=ROOT, capture_output=True, text=True,
-        env={**kept, "SKINSPIRE_HOME": str(home), **variables}, check=False,
-    )  # fmt: skip
+def _check(home: Path, variables: dict[str, str], *options: str) -> tuple[int, str]:
+    """Exit code and standard error of ``manage.py check``."""
+    environment = {**kept("PATH", "HOME"), "SKINSPIRE_HOME": str(home), **variables}
+    code, _, err = run_manage(("check", *options), environment)
+    return code, err
 
 
 @pytest.mark.parametrize(
@@ -114,39 +111,38 @@ def _check(
 def test_each_check_has_a_hint_and_stops_commands(
     tmp_path: Path, change: dict[str, str], identifier: str
 ) -> None:
-    done = _check(tmp_path, PROD | change)
-    assert done.returncode == 1
-    assert identifier in done.stderr
-    assert "HINT" in done.stderr
-    assert "Traceback" not in done.stderr
-    assert "canary" not in done.stderr
+    code, err = _check(tmp_path, PROD | change)
+    assert code == 1
+    assert identifier in err
+    assert "HINT" in err
+    assert "Traceback" not in err
+    assert "canary" not in err
 
 
 def test_a_complete_production_passes(tmp_path: Path) -> None:
-    done = _check(tmp_path, PROD, "--deploy", "--fail-level", "WARNING")
-    assert done.returncode == 0, done.stderr
+    assert _check(tmp_path, PROD, "--deploy", "--fail-level", "WARNING")[0] == 0
 
 
 def test_a_production_that_does_not_encrypt_its_backups_is_warned(tmp_path: Path) -> None:
-    done = _check(tmp_path, PROD | {"BACKUP_RECIPIENTS": ""}, "--fail-level", "WARNING")
-    assert done.returncode == 1
-    assert "dbops.W020" in done.stderr
-    assert "BACKUP_RECIPIENTS" in done.stderr
+    code, err = _check(tmp_path, PROD | {"BACKUP_RECIPIENTS": ""}, "--fail-level", "WARNING")
+    assert code == 1
+    assert "dbops.W020" in err
+    assert "BACKUP_RECIPIENTS" in err
     by_gpg = PROD | {"BACKUP_RECIPIENTS": "", "DBBACKUP_GPG_RECIPIENT": "open@x.org"}
     both = PROD | {
         "BACKUP_RECIPIENTS": f"{PROD['BACKUP_RECIPIENTS']},\n{PROD['BACKUP_RECIPIENTS']}"
     }
     elsewhere = PROD | {"BACKUP_RECIPIENTS": "", "SKINSPIRE_ENV": "dev"}
     for variables in (by_gpg, both, elsewhere):
-        assert _check(tmp_path, variables, "--fail-level", "WARNING").returncode == 0
+        assert _check(tmp_path, variables, "--fail-level", "WARNING")[0] == 0
 
 
 def test_secrets_come_from_files(tmp_path: Path) -> None:
     secret = tmp_path / "url"
     secret.write_text("postgresql://a:b@db.example.org/prod\n")
     variables = {key: value for key, value in PROD.items() if key != "PROD_DATABASE_URL"}
-    done = _check(tmp_path, variables | {"PROD_DATABASE_URL_FILE": str(secret)})
-    assert done.returncode == 0, done.stderr
+    code, err = _check(tmp_path, variables | {"PROD_DATABASE_URL_FILE": str(secret)})
+    assert code == 0, err
 
 
 @pytest.mark.parametrize(
@@ -161,11 +157,10 @@ def test_an_open_production_does_not_start(
     tmp_path: Path, change: dict[str, str], identifier: str
 ) -> None:
     """Fault 48: under gunicorn, which runs no system checks of its own."""
-    kept = {key: os.environ[key] for key in ("PATH", "HOME") if key in os.environ}
     done = subprocess.run(
         [sys.executable, "-m", "gunicorn", "skinspire.wsgi", "--bind=127.0.0.1:0", "--workers=1"],
         cwd=ROOT, capture_output=True, text=True, timeout=60, check=False,
-        env={**kept, "SKINSPIRE_HOME": str(tmp_path), **PROD, **change},
+        env={**kept("PATH", "HOME"), "SKINSPIRE_HOME": str(tmp_path), **PROD, **change},
     )  # fmt: skip
     assert done.returncode != 0
     assert identifier in done.stderr

@@ -80,17 +80,17 @@ def test_what_no_transaction_holds_runs_on_a_copy(installation: Installation) ->
     assert state(installation) == before
 
 
-def test_what_no_transaction_holds_fails_on_the_copy(installation: Installation) -> None:
+def test_what_no_transaction_holds_fails_on_the_copy(installation18: Installation) -> None:
     """Fault 44: an index was built, the next migration fails in its middle; the database itself
     never saw either."""
-    migrated(installation, "concurrent_failing")
-    before = state(installation)
-    error = installation.run("apply_migration", "--env", "dev", "--json", code=1).json
+    migrated(installation18, "concurrent_failing")
+    before = state(installation18)
+    error = installation18.run("apply_migration", "--env", "dev", "--json", code=1).json
     assert "visits.0005_half_way failed: division by zero." in error["error"]["message"]
     assert "It ran on a copy, which was dropped: dev is as it was." in error["error"]["message"]
     assert error["result"]["outcome"] == "copy dropped"
-    assert state(installation) == before
-    assert installation.scratch() == []
+    assert state(installation18) == before
+    assert installation18.scratch() == []
 
 
 def test_in_place_says_what_is_left(installation18: Installation) -> None:
@@ -196,22 +196,22 @@ def test_a_migration_waits_for_djangos_own(installation18: Installation) -> None
     assert all(it["environments"]["dev"]["by"] for it in ours)
 
 
-def test_a_long_lock(installation: Installation) -> None:
+def test_a_long_lock(installation18: Installation) -> None:
     """Fault 46: it gives up after lock_timeout, names the table and who holds it, and leaves the
     database as it was."""
-    migrated(installation)
-    installation.result("rollback_migration", "--env", "dev", "--noinput", "--no-backup")
-    before = state(installation)
-    with session(installation.databases["dev"], application="nightly report") as holder:
+    migrated(installation18)
+    installation18.result("rollback_migration", "--env", "dev", "--noinput", "--no-backup")
+    before = state(installation18)
+    with session(installation18.databases["dev"], application="nightly report") as holder:
         execute(holder, "BEGIN; SELECT FROM public.visits_visit")
-        error = installation.refused("apply_migration", "--env", "dev", "--lock-timeout", "1")
+        error = installation18.refused("apply_migration", "--env", "dev", "--lock-timeout", "1")
         execute(holder, "ROLLBACK")
     assert error["code"] == "locked"
     assert f"{LAST} waited 1 s for public.visits_visit, held by " in error["message"]
     assert "(nightly report, process " in error["message"]
     assert "dev is as it was" in error["message"]
     assert "--lock-timeout" in error["hint"]
-    assert state(installation) == before
+    assert state(installation18) == before
 
 
 def test_rehearsing_changes_nothing_and_tells_all(installation: Installation) -> None:
@@ -265,22 +265,22 @@ def test_production_is_rehearsed_first(installation18: Installation) -> None:
     assert done["migrations"] == COMMON
 
 
-def test_rolling_back(installation: Installation) -> None:
+def test_rolling_back(installation18: Installation) -> None:
     """The latest, with what depends on them, in one transaction; back to the very schema."""
-    ready(installation)
-    before = state(installation)
+    ready(installation18)
+    before = state(installation18)
     migrated_state = None
-    installation.result("apply_migration", "--env", "dev", "--no-backup")
-    migrated_state = state(installation)
-    result = installation.result("rollback_migration", "--env", "dev", "--noinput")
+    installation18.result("apply_migration", "--env", "dev", "--no-backup")
+    migrated_state = state(installation18)
+    result = installation18.result("rollback_migration", "--env", "dev", "--noinput")
     assert result["migrations"] == [LAST]
     assert result["saved_as"]
-    assert "note" not in str(state(installation)[1])
-    both = installation.result("rollback_migration", "--steps", "2", "--env", "dev", "--noinput")
+    assert "note" not in str(state(installation18)[1])
+    both = installation18.result("rollback_migration", "--steps", "2", "--env", "dev", "--noinput")
     assert both["migrations"] == COMMON[1::-1]
-    assert state(installation)[:2] == before[:2]
-    installation.result("apply_migration", "--env", "dev", "--no-backup")
-    assert state(installation)[:2] == migrated_state[:2]
+    assert state(installation18)[:2] == before[:2]
+    installation18.result("apply_migration", "--env", "dev", "--no-backup")
+    assert state(installation18)[:2] == migrated_state[:2]
 
 
 def test_what_depends_on_it_is_rolled_back_first(installation18: Installation) -> None:

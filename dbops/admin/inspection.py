@@ -18,7 +18,7 @@ from dbops.catalogue import last_backup, told_of
 from dbops.exceptions import ConnectionFailedError, DbopsError
 from dbops.operations.anatomy import Anatomy, Overview, TableDetail, Wish, inspect_database
 from dbops.operations.context import OperationContext
-from dbops.postgres.anatomy import ColumnRow, TableRow, TriggerRow
+from dbops.postgres.anatomy import TableRow, TriggerRow
 from dbops.postgres.connection import first_line
 from dbops.postgres.names import qualified, visible
 from skinspire.environment import ENVIRONMENTS
@@ -152,7 +152,7 @@ def _sections(environment: str, it: TableDetail) -> Iterable[dict[str, Any]]:
     yield _section(
         "Columns", ("Column", "Type", "Null", "Default", "Comment"),
         [
-            (c.name, c.type, "yes" if c.nullable else "no", _default(c), c.comment)
+            (c.name, c.type, "yes" if c.nullable else "no", c.filled, c.comment)
             for c in it.columns
         ],
     )  # fmt: skip
@@ -192,16 +192,7 @@ def _section(
 
 def _trigger(it: TriggerRow) -> tuple[str, ...]:
     state = it.state + (", ours" if it.ours else "")
-    when = f"{it.timing} {it.events}, each {it.level}"
-    return it.name, when, qualified(it.function_schema, it.function), state
-
-
-def _default(column: ColumnRow) -> str:
-    if column.identity:
-        return f"identity, {column.identity}"
-    if column.generated:
-        return f"generated: {column.generated}"
-    return column.default or ""
+    return it.name, it.when, qualified(it.function_schema, it.function), state
 
 
 def _count(number: int | None) -> str:

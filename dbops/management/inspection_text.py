@@ -83,7 +83,7 @@ def _show_triggers(console: Console, rows: Sequence[TriggerRow]) -> None:
     _section(
         console, f"{len(rows)} triggers", ("table", "trigger", "when", "function", "state"),
         [
-            (qualified(it.schema, it.table), it.name, f"{it.timing} {it.events}, each {it.level}",
+            (qualified(it.schema, it.table), it.name, it.when,
              qualified(it.function_schema, it.function), _state(it))
             for it in rows
         ],
@@ -111,31 +111,32 @@ def _show_structure(console: Console, found: Anatomy) -> None:
                 console.say(f"      {visible(line)}", style="dim")
 
 
-def _show_detail(console: Console, it: TableDetail) -> None:
+def _detail_facts(it: TableDetail) -> dict[str, str | None]:
     whole, summary = it.relation, it.summary
     sizes = {"rows": whole.heap_size, "TOAST": whole.toast_size, "indexes": whole.index_size}
+    return {
+        "kind": summary.kind if summary else "view",
+        "comment": whole.comment,
+        "owner": whole.owner,
+        "rows": f"about {_count(summary.rows)}" if summary else None,
+        "size": ", ".join(f"{_size(n)} {what}" for what, n in sizes.items() if n is not None),
+        "bloat": f"about {_size(summary.bloat)}" if summary and summary.bloat else None,
+        "partitioned by": whole.partitioned_by
+        and f"{whole.partitioned_by}, {whole.children} partitions",
+        "partition of": summary.partition_of if summary else None,
+        "bounds": whole.partition_bounds,
+        "row security": "on" if whole.row_security else None,
+    }
+
+
+def _show_detail(console: Console, it: TableDetail) -> None:
     console.say(visible(qualified(it.table.schema, it.table.name)), style="bold")
-    _facts(
-        console,
-        {
-            "kind": summary.kind if summary else "view",
-            "comment": whole.comment,
-            "owner": whole.owner,
-            "rows": f"about {_count(summary.rows)}" if summary else None,
-            "size": ", ".join(f"{_size(n)} {what}" for what, n in sizes.items() if n is not None),
-            "bloat": f"about {_size(summary.bloat)}" if summary and summary.bloat else None,
-            "partitioned by": whole.partitioned_by
-            and f"{whole.partitioned_by}, {whole.children} partitions",
-            "partition of": summary.partition_of if summary else None,
-            "bounds": whole.partition_bounds,
-            "row security": "on" if whole.row_security else None,
-        },
-    )
+    _facts(console, _detail_facts(it))
     _section(
         console, "Columns", ("column", "type", "null", "default", "comment"),
         [
             (column.name, column.type, "yes" if column.nullable else "no",
-             _default(column), column.comment or "")
+             column.filled, column.comment or "")
             for column in it.columns
         ],
     )  # fmt: skip
@@ -157,8 +158,8 @@ def _show_detail(console: Console, it: TableDetail) -> None:
         console, "Referenced by", ("table", "constraint", "definition"),
         [(qualified(r.schema, r.table), r.name, r.definition) for r in it.referenced_by],
     )  # fmt: skip
-    if whole.query:
-        _section(console, "Query", ("",), [(line,) for line in whole.query.splitlines()])
+    if it.relation.query:
+        _section(console, "Query", ("",), [(line,) for line in it.relation.query.splitlines()])
 
 
 def _facts(console: Console, facts: dict[str, str | None]) -> None:
@@ -215,11 +216,3 @@ def _kind(row: FunctionRow) -> Iterable[str]:
     yield row.volatility
     if row.security_definer:
         yield "with its owner's rights"
-
-
-def _default(column: Any) -> str:
-    if column.identity:
-        return f"identity, {column.identity}"
-    if column.generated:
-        return f"generated: {column.generated}"
-    return column.default or ""

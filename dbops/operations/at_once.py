@@ -7,7 +7,12 @@ import time
 from collections.abc import Callable, Mapping
 from typing import TypeVar
 
+from dbops.exceptions import ConnectionFailedError, DbopsError
+from dbops.postgres.connection import first_line
+
 Answer = TypeVar("Answer")
+PATIENCE = 3.0
+"""Seconds after which a server that has not answered is shown as unreachable."""
 
 
 def answers_within(
@@ -30,3 +35,18 @@ def answers_within(
     for thread in threads:
         thread.join(max(0.0, deadline - time.monotonic()))
     return dict(found)
+
+
+def silence(seconds: float) -> str:
+    """Why a server is unreachable that did not answer in time."""
+    return f"No answer within {seconds:g} seconds."
+
+
+def why_unreachable(error: DbopsError) -> str:
+    """Why one is that did answer, for everyone to see.
+
+    The driver's own line where there is one: ours would name the role.
+    """
+    if isinstance(error, ConnectionFailedError):
+        return first_line(error.__cause__ or error)
+    return str(error)

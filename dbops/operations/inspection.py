@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
-from dbops.exceptions import ConnectionFailedError, DbopsError, NothingToUndoError
-from dbops.operations.at_once import answers_within
+from dbops.exceptions import DbopsError, NothingToUndoError
+from dbops.operations.at_once import PATIENCE, answers_within, silence, why_unreachable
 from dbops.operations.guards import (
     Endpoint,
     check_stamp,
@@ -16,14 +16,11 @@ from dbops.operations.guards import (
     require_existing,
 )
 from dbops.postgres import catalog
-from dbops.postgres.connection import execute, fetch_row, first_line, session
+from dbops.postgres.connection import execute, fetch_row, session
 from dbops.postgres.databases import DatabaseFacts, find_kept
 from dbops.postgres.params import ConnectionParams
 from dbops.postgres.stamp import read_stamp
 from dbops.postgres.triggers import Wishes
-
-PATIENCE = 3.0
-"""Seconds after which a server that has not answered is shown as unreachable."""
 
 
 @dataclass(frozen=True)
@@ -62,10 +59,9 @@ def inspect_environments(
     """Look at several environments at once, and at none for longer than ``patience`` seconds."""
     questions = {each.environment: partial(inspect_environment, each) for each in requests}
     found = answers_within(patience, questions)
-    silence = f"No answer within {patience:g} seconds."
     return [
         found.get(each.environment)
-        or EnvironmentFacts(each.environment, server_label(each.database), silence)
+        or EnvironmentFacts(each.environment, server_label(each.database), silence(patience))
         for each in requests
     ]
 
@@ -89,11 +85,8 @@ def inspect_environment(request: InspectRequest) -> EnvironmentFacts:
                 tables=len(catalog.tables(connection)),
                 stamp=read_stamp(connection),
             )
-    except ConnectionFailedError as error:
-        # The driver's own line: ours would name the role, which is not for everyone to see.
-        return EnvironmentFacts(request.environment, label, first_line(error.__cause__ or error))
     except DbopsError as error:
-        return EnvironmentFacts(request.environment, label, str(error))
+        return EnvironmentFacts(request.environment, label, why_unreachable(error))
 
 
 def server_label(params: ConnectionParams) -> str:

@@ -79,10 +79,12 @@ class Migrator(Protocol):
 
 @dataclass
 class _Watching:
-    """What is seen of a run from another session."""
+    """What a run tells as it goes, and what is seen of it from another session."""
 
-    database: ConnectionParams
+    steps: Sequence[Step]
     context: OperationContext
+    before: Callable[[Connection, Step], None]
+    """What the caller does before each step."""
     tables: Mapping[int, Relation] = field(default_factory=dict)
     """Tables on which locks are looked for as they are taken."""
     sampled: dict[str, str] = field(default_factory=dict)
@@ -90,6 +92,15 @@ class _Watching:
     """The one that migrates."""
     step: Step | None = None
     blocker: Blocker | None = None
+
+    def start(self, connection: Connection) -> None:
+        self.connection = connection
+
+    def begin(self, connection: Connection, step: Step) -> None:
+        self.step = step
+        verb, done = "undo" if step.backwards else "apply", self.steps.index(step)
+        self.context.step(f"{verb} {step.label}", done, len(self.steps))
+        self.before(connection, step)
 
     def look(self, observer: Connection) -> None:
         self.context.check_cancelled()
@@ -136,19 +147,10 @@ def run_steps(
         LockedError: a table was held by somebody else, who is named.
         MigrationError: a migration failed, which is named. What stands now the caller has to say.
     """
-    watching = _Watching(database, context, tables or {})
-    before = hooks.pop("before", _nothing)
-
-    def begin(connection: Connection, step: Step) -> None:
-        watching.step = step
-        done = steps.index(step)
-        context.step(f"{'undo' if step.backwards else 'apply'} {step.label}", done, len(steps))
-        before(connection, step)
-
-    def started(connection: Connection) -> None:
-        watching.connection = connection
-
-    how = Run(context, lock_timeout, together, started, before=begin, **hooks)
+    watching = _Watching(steps, context, hooks.pop("before", _nothing), tables or {})
+    how = Run(
+        context, lock_timeout, together, watching.start, before=watching.begin, **hooks
+    )  # fmt: skip
     try:
         with session(database, application=context.application) as observer:
             run_together(

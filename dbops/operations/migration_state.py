@@ -7,13 +7,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 
-from dbops.exceptions import ConnectionFailedError, DbopsError
-from dbops.operations.at_once import answers_within
-from dbops.postgres.connection import execute, fetch_all, fetch_value, first_line, session
+from dbops.exceptions import DbopsError
+from dbops.operations.at_once import PATIENCE, answers_within, silence, why_unreachable
+from dbops.postgres.connection import execute, fetch_all, fetch_value, session
 from dbops.postgres.params import ConnectionParams
 
-PATIENCE = 3.0
-"""Seconds after which a server that has not answered is shown as unreachable."""
 Applied = Mapping[str, datetime]
 """When, by "app.name", in the order in which they were applied."""
 Who = Callable[[Applied], Mapping[str, str]]
@@ -67,11 +65,10 @@ def show_migrations(request: ShowRequest) -> ShowResult:
     """Look at all environments at once; one that does not answer is told, and keeps nobody."""
     questions = {name: partial(_look, find) for name, find in request.databases.items()}
     answers = answers_within(PATIENCE, questions)
-    silence = f"No answer within {PATIENCE:g} seconds."
     unreachable: dict[str, str] = {}
     applied: dict[str, Applied] = {}
     for name in request.databases:
-        answer = answers.get(name, silence)
+        answer = answers.get(name, silence(PATIENCE))
         if isinstance(answer, str):
             unreachable[name] = answer
         else:
@@ -110,11 +107,8 @@ def _look(find: Callable[[], ConnectionParams]) -> Applied | str:
     """What is applied, or why that cannot be told."""
     try:
         return read_applied(find())
-    except ConnectionFailedError as error:
-        # The driver's own line: ours would name the role, which is not for everyone to see.
-        return first_line(error.__cause__ or error)
     except DbopsError as error:
-        return str(error)
+        return why_unreachable(error)
 
 
 def read_applied(params: ConnectionParams) -> dict[str, datetime]:

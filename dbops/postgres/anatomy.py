@@ -105,6 +105,15 @@ class ColumnRow(NamedTuple):
     collation: str | None
     comment: str | None
 
+    @property
+    def filled(self) -> str:
+        """What fills it where nothing is given; "" for NULL."""
+        if self.identity:
+            return f"identity, {self.identity}"
+        if self.generated:
+            return f"generated: {self.generated}"
+        return self.default or ""
+
 
 class ConstraintRow(NamedTuple):
     """One constraint."""
@@ -155,6 +164,11 @@ class TriggerRow(NamedTuple):
     ours: bool
     inherited: bool
     definition: str
+
+    @property
+    def when(self) -> str:
+        """When it fires, in words."""
+        return f"{self.timing} {self.events}, each {self.level}"
 
 
 class FunctionRow(NamedTuple):

@@ -20,7 +20,6 @@ from dbops.postgres.connection import (
 )
 from dbops.postgres.process import Poll
 from dbops.postgres.stamp import SCHEMA
-from dbops.postgres.trigger_sets import install_sets
 from dbops.postgres.triggers import event, history
 from dbops.postgres.triggers.legacy import Replaced, put_back_commands
 from dbops.postgres.triggers.planning import (
@@ -30,6 +29,7 @@ from dbops.postgres.triggers.planning import (
     require_privileges,
     require_schemas,
 )
+from dbops.postgres.triggers.sets import install_sets
 from dbops.postgres.triggers.survey import FUNCTIONS, file, functions, survey
 from dbops.postgres.triggers.wishes import NOTHING, Wishes
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from dbops.exceptions import PreflightError, PrivilegeError
 from dbops.postgres import catalog
 from dbops.postgres.connection import Connection, fetch_all
-from dbops.postgres.trigger_sets import TriggerSet, set_status
 from dbops.postgres.triggers import event, history, legacy
 from dbops.postgres.triggers.legacy import Replaced
+from dbops.postgres.triggers.sets import TriggerSet, set_status
 from dbops.postgres.triggers.survey import FUNCTIONS, Trigger, file, stale, survey
 from dbops.postgres.triggers.wishes import Wishes
 
@@ -84,17 +84,13 @@ def make_plan(
     skipped = [trigger.label for trigger in found if trigger.state == "skipped"]
     unmatched = [] if base_only or schemas else _unmatched(connection, wishes)
     files = [*map(file, behind), *([file("row_history")] if table else [])]
+    attachment = [attach] if attach else []
     outcome = Installation(
         functions=len(FUNCTIONS),
         triggers=len(wanted) + len(brought.labels),
         tables=len(relations),
         skipped=(*skipped, *unmatched, *([event.REFUSAL] if left_out else [])),
-        statements=(
-            *files,
-            *(it for it, _ in commands),
-            *([attach] if attach else []),
-            *brought.statements,
-        ),
+        statements=(*files, *(it for it, _ in commands), *attachment, *brought.statements),
         replaced=replaced,
     )
     return Plan(behind, table, commands, attach, sets, outcome)

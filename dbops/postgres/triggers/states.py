@@ -6,8 +6,8 @@ from collections import defaultdict
 from dataclasses import dataclass
 
 from dbops.postgres.connection import Connection
-from dbops.postgres.trigger_sets import set_status
 from dbops.postgres.triggers import event, history
+from dbops.postgres.triggers.sets import set_status
 from dbops.postgres.triggers.survey import states
 from dbops.postgres.triggers.wishes import NOTHING, Wishes
 

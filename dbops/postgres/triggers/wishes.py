@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from dbops.exceptions import ConfigurationError
-from dbops.postgres.trigger_sets import TriggerSet
+from dbops.postgres.triggers.sets import TriggerSet
 
 SECRETS = (
     "password", "passwd", "passphrase", "secret", "token", "hash", "salt", "api_key",

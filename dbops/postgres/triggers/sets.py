@@ -20,7 +20,7 @@ from dbops.exceptions import StatementError
 from dbops.postgres.connection import Connection, execute, fetch_all
 from dbops.postgres.stamp import SCHEMA
 
-_STATUS = Path(__file__).parents[1] / "sql" / "trigger_sets" / "status.sql"
+_STATUS = Path(__file__).parents[2] / "sql" / "trigger_sets" / "status.sql"
 # As pg_trigger.tgtype has them.
 _BITS = {"ROW": 1, "BEFORE": 2, "INSERT": 4, "DELETE": 8, "UPDATE": 16, "TRUNCATE": 32}
 
