@@ -35,8 +35,8 @@ _COLUMNS = {
     "set_actor_ids": ("created_by", "updated_by"), "set_created_by_id": ("created_by",),
     "set_updated_by_id": ("updated_by",),
 }  # fmt: skip
-_STAMPED = frozenset(name for names in _COLUMNS.values() for name in names)
-"""An UPDATE of these may come to nothing: a trigger of ours keeps created_at as it was."""
+_KEPT = frozenset({"created_at", "created_by"})
+"""An UPDATE of these may come to nothing: a trigger of ours keeps them as they were."""
 _ANYTIME = "2001-02-03 04:05:06"
 _EITHER = {
     "timestamp": (f"'{_ANYTIME}'", "'2002-03-04'"), "date": ("'2001-02-03'", "'2002-03-04'"),
@@ -300,7 +300,7 @@ def _change(trigger: Trigger, row: _Row) -> str:
     which = f"WHERE ctid = '{row.ctid}' RETURNING true"
     hidden = re.compile((trigger.arguments or ("", ""))[1], re.IGNORECASE)
     for name in row.free:
-        if name not in _STAMPED and not hidden.search(name):
+        if name not in _KEPT and not hidden.search(name):
             column, kind = quoted_name(name), row.types[name]
             one, other = _EITHER[next((it for it in _EITHER if kind.startswith(it)), "")]
             value = f"CASE WHEN {column} = {one}::{kind} THEN {other} ELSE {one} END::{kind}"
