@@ -32,6 +32,7 @@ OPTIONS = [
 ]  # fmt: skip
 LOOKS = [("light", 360), ("light", 1440), ("dark", 360), ("dark", 1440)]
 WITH_AXE = {("light", 1440), ("dark", 360)}
+expect.set_options(timeout=20_000)  # milliseconds; two cores are shared with the other tests
 
 
 @pytest.fixture

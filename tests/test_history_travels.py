@@ -83,7 +83,7 @@ def files_of(installation: Installation, environment: str) -> bytes:
 @pytest.mark.parametrize(
     ("source", "options"),
     [
-        ("test", ["--strategy", "template"]),
+        ("test", ["--strategy", "template", "--disconnect-source"]),
         ("test", ["--strategy", "stream"]),
         ("test", ["--strategy", "dump"]),
         ("test", ["--data-only"]),
