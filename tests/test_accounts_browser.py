@@ -62,7 +62,8 @@ def page(chromium: Browser, live_server: Any, complaints: list[str]) -> Page:
 
 def _another(chromium: Browser, live_server: Any, complaints: list[str]) -> Page:
     """A browser of its own."""
-    page = chromium.new_context(base_url=live_server.url).new_page()
+    # Without motion: a colour that is still changing is no colour to measure.
+    page = chromium.new_context(base_url=live_server.url, reduced_motion="reduce").new_page()
     page.on("pageerror", lambda error: complaints.append(str(error)))
     page.on("console", lambda it: _hear(it, complaints))
     return page
@@ -79,6 +80,7 @@ def _type(page: Page, *texts: str) -> None:
     for number, text in enumerate(texts):
         if number:
             page.keyboard.press("Tab")
+        expect(page.locator("input:focus")).to_have_value("")
         page.keyboard.type(text)
     page.keyboard.press("Enter")
 

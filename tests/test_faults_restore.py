@@ -401,12 +401,24 @@ def test_a_dump_of_a_newer_pg_dump(installation15: Installation, tmp_path: Path)
     before = state(installation15)
     archive, plain = tmp_path / "new.dump", tmp_path / "new.sql"
     source = installation15.databases["test"]
-    _dump(source, 18, archive, "--format=custom", "--schema=public")
+    schemas = ["--schema=public", "--schema=skinspire"]
+    _dump(source, 18, archive, "--format=custom", *schemas)
     error = installation15.refused(*RESTORE, "-I", str(archive))
     assert error["code"] == "version_mismatch"
     assert_failed(installation15, before, "newer pg_dump than pg_restore 15 can read")
-    assert b"SET transaction_timeout" in _dump(source, 18, plain, "--schema=public")
+    assert b"SET transaction_timeout" in _dump(source, 18, plain, *schemas)
     restored = installation15.hashes("test")
     installation15.sql("test", "DROP TABLE public.notes")
     installation15.result(*RESTORE, "-I", str(plain))
     assert installation15.hashes("test") == restored
+
+
+def test_a_dump_without_a_schema_it_needs(prepared: Installation, tmp_path: Path) -> None:
+    """Tables of public have triggers whose functions are in skinspire."""
+    before = state(prepared)
+    dump = tmp_path / "public.sql"
+    _dump(prepared.databases["test"], 18, dump, "--schema=public")
+    error = prepared.refused(*RESTORE, "-I", str(dump))
+    assert 'schema "skinspire" does not exist' in error["message"]
+    assert "without --schema" in error["hint"]
+    assert_failed(prepared, before, 'schema "skinspire" does not exist')

@@ -229,8 +229,8 @@ def test_foreign_dumps_in_every_format(
     source = odd18.databases["test"]
     environment = {**source.libpq_environment(), "PGPASSWORD": source.password}
     subprocess.run(
-        [find_tool("pg_dump", 18), f"--format={form}", "--schema=public", "--no-publications",
-         "--file", dump], env=environment, check=True,
+        [find_tool("pg_dump", 18), f"--format={form}", "--schema=public", "--schema=skinspire",
+         "--no-publications", "--file", dump], env=environment, check=True,
     )  # fmt: skip
     if packed:
         data = dump.read_bytes()

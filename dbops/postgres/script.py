@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import IO, cast
 
 import psycopg2
+from psycopg2.errorcodes import INVALID_SCHEMA_NAME
 from psycopg2.extensions import (
     TRANSACTION_STATUS_IDLE,
     TRANSACTION_STATUS_INTRANS,
@@ -45,6 +46,9 @@ __all__ = [
 
 PUBLIC_FIRST = "SELECT pg_catalog.set_config('search_path', 'public, pg_catalog', false)"
 """Hand-written scripts expect what psql gives them; pg_dump's set their own path first."""
+_PARTIAL_HINT = (
+    "The dump leaves out a schema that it needs. Make it again without --schema, or with that one too."
+)
 _COPY_PORTION = 64 * 1024
 _READING = {"client_encoding": "UTF8", "standard_conforming_strings": "on"}
 
@@ -317,7 +321,9 @@ def _server_errors(where: str) -> Iterator[None]:
         yield
     except psycopg2.Error as error:
         lines = (error.diag.message_primary or str(error)).strip().splitlines()
-        raise StatementError(f"{where}: {lines[0] if lines else 'no message'}") from error
+        message = f"{where}: {lines[0] if lines else 'no message'}"
+        hint = _PARTIAL_HINT if error.pgcode == INVALID_SCHEMA_NAME else ""
+        raise StatementError(message, hint=hint) from error
 
 
 def _require_unchanged(target: connection, line: int, name: str) -> None:
