@@ -504,6 +504,8 @@ def test_pages_obey_a_strict_content_security_policy(client: Client, path: str) 
         client.force_login(User.objects.create_superuser("root"))
     answer: HttpResponse = client.get(path)
     policy = answer.headers["Content-Security-Policy"]
+    assert "camera=()" in answer.headers["Permissions-Policy"]
+    assert answer.headers["Cross-Origin-Resource-Policy"] == "same-origin"
     assert answer.status_code == 200
     assert {"script-src 'self'", "style-src 'self'"} <= set(policy.split("; "))
     page = answer.content.decode()
