@@ -291,7 +291,7 @@ SIMPLE_JWT = {  # accounts/tokens.py signs and verifies
 }
 SPECTACULAR_SETTINGS = {
     "TITLE": "Skinspire",
-    "DESCRIPTION": "Back up, restore, copy and watch the PostgreSQL databases of a team.",
+    "DESCRIPTION": "Sign programs in, and see and end the sessions of an account.",
     "VERSION": "1",
     "SERVE_INCLUDE_SCHEMA": False,
     "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
