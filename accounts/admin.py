@@ -38,7 +38,15 @@ def outranks(person: Any, other: User) -> bool:
 @admin.register(User)
 class PeopleAdmin(UserAdmin):
     actions = ("lock", "unlock", "end_sessions", "remove_second_factor")
-    list_display = ("username", "email", "first_name", "last_name", "is_active", "roles", "lock_state")
+    list_display = (
+        "username",
+        "email",
+        "first_name",
+        "last_name",
+        "is_active",
+        "roles",
+        "lock_state",
+    )
     list_filter = ("groups", "is_active", "is_superuser")
 
     @admin.display(description="Roles")

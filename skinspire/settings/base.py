@@ -184,6 +184,7 @@ ACCOUNT_FRESH_MINUTES = read_number(env, "ACCOUNT_FRESH_MINUTES", 15) or 15
 ACCOUNT_FRESH_VIEWS = frozenset(
     {
         *(f"admin:dbops_operation_{it}" for it in ("restore", "copy", "triggers", "undo")),
+        "admin:dbops_backup_download",
         "admin:accounts_user_add",
         "admin:accounts_user_change",
         "admin:accounts_user_delete",
