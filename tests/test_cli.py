@@ -67,6 +67,25 @@ def test_hostile_backup_names_do_not_exist(installation18: Installation, name: s
     assert "no backup" in answer.err
 
 
+def test_what_does_not_exist_is_told_before_anybody_is_asked(
+    installation18: Installation,
+) -> None:
+    """Neither a question nor the name of a protected environment comes first."""
+    installation18.sql("dev", "CREATE TABLE public.here AS SELECT 1 AS id")
+    name = installation18.result("dbbackup", "-d", "dev")["name"]
+    refused = installation18.refused
+    for target in ("dev", "prod"):
+        nowhere = ["-I", str(installation18.home / "nowhere.dump")]
+        for source in (["-i", "nothing.dump.zst"], nowhere):
+            assert refused("dbrestore", "-d", target, *source)["code"] == "backup_not_found"
+        for part in (["--table", "hree"], ["--schema", "nothing"]):
+            error = refused("dbrestore", "-d", target, "-i", name, *part)
+            assert "holds no" in error["message"]
+        # And where everything is there, the question is all that remains.
+        there = ["dbrestore", "-d", target, "-i", name, "--table", "here"]
+        assert refused(*there)["code"] == "not_confirmed"
+
+
 @pytest.mark.parametrize(
     "name",
     [

@@ -9,6 +9,7 @@ from pathlib import Path
 from dbops.exceptions import PolicyError, PreflightError, SameDatabaseError, UsageError
 from dbops.masking.plan import MaskPlan, plan_masks
 from dbops.masking.rules import Rules
+from dbops.operations.copy_patterns import require_known
 from dbops.operations.guards import (
     Endpoint,
     check_stamp,
@@ -132,6 +133,8 @@ def plan_copy(request: CopyRequest) -> CopyPlan:
     check_stamp(target, writing=True)
     require_can_replace(target)
     require_not_newer(f"The {source.environment} database", source.server.major, target.server)
+    defining = target if request.part == "data" else source
+    require_known(request.preserve, request.exclude, defining, target)
     _require_masks(request)
     return CopyPlan(source, target, *choose_strategy(request, source, target, busy))
 

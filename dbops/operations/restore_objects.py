@@ -80,7 +80,7 @@ def restore_objects(
         PreflightError: the columns are not the same any more, or others depend on it.
         StatementError, ProofError: rolled back.
     """
-    _require_held(source, chosen)
+    require_held(source, chosen, endpoint)
     with building(endpoint, context) as replacement:
         context.step("create")
         replacement.create_empty()
@@ -110,9 +110,13 @@ def restore_objects(
     return replace(replaced, saved_as=saved_as)
 
 
-def _require_held(source: Source, chosen: Chosen) -> None:
-    """Before anything is built; what a dump made elsewhere holds is known only afterwards."""
-    missing = source.lacks(chosen.tables, chosen.schemas)
+def require_held(source: Source, chosen: Chosen, endpoint: Endpoint) -> None:
+    """Before anything is built; what a dump made elsewhere holds is known only afterwards.
+
+    Raises:
+        BackupInvalidError: something chosen is not in it.
+    """
+    missing = source.lacks(chosen.tables, chosen.schemas, endpoint)
     if missing and source.expected:
         known = [*source.expected.tables, *{it.split(".", 1)[0] for it in source.expected.tables}]
         near = difflib.get_close_matches(missing[0], known, 3)

@@ -45,11 +45,9 @@ class Command(DbopsCommand):
             self._plan(source, target, wishes)
             return
         question = _QUESTIONS[wishes.get("part", "full")].format(source=source, target=target)
-        self.confirm(question, Operation.Kind.COPY, target, options)
-        outcome = self.run_operation(
-            Operation.Kind.COPY, options, source=source, target=target, wishes=wishes
-        )
-        self._show(outcome)
+        copy: Any = {"source": source, "target": target, "wishes": wishes}
+        self.confirm(question, Operation.Kind.COPY, options, **copy)
+        self._show(self.run_operation(Operation.Kind.COPY, options, **copy))
 
     def _show(self, outcome: Outcome) -> None:
         if self.console.as_json:

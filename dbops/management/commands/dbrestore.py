@@ -82,7 +82,7 @@ class Command(DbopsCommand, DbrestoreCommand):
         what = wishes.get("name") or wishes["path"]
         question = _question(target, what, wishes)
         if not wishes["into"]:  # nothing is replaced
-            self.confirm(question, Operation.Kind.RESTORE, target, options)
+            self.confirm(question, Operation.Kind.RESTORE, options, target=target, wishes=wishes)
         outcome = self.run_operation(Operation.Kind.RESTORE, options, target=target, wishes=wishes)
         if self.console.as_json:
             self.console.result(operation_json(outcome))

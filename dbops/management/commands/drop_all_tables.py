@@ -19,7 +19,7 @@ class Command(DbopsCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         environment = environment_option(options)
         question = f"Back up {environment}, then drop everything it holds?"
-        self.confirm(question, Operation.Kind.DROP, environment, options)
+        self.confirm(question, Operation.Kind.DROP, options, target=environment)
         outcome = self.run_operation(Operation.Kind.DROP, options, target=environment)
         if self.console.as_json:
             self.console.result(operation_json(outcome))

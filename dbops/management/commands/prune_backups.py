@@ -47,7 +47,7 @@ class Command(DbopsCommand):
             return
         if options["interactive"]:
             plan = plan_prune(prune_request(environment))
-            self.confirm(_question(plan), Operation.Kind.PRUNE, "", options)
+            self.confirm(_question(plan), Operation.Kind.PRUNE, options)
         outcome = self.run_operation(
             Operation.Kind.PRUNE, options, wishes={"environment": environment}
         )

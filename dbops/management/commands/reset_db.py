@@ -21,7 +21,7 @@ class Command(DbopsCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         environment = environment_option(options)
         question = f"Back up {environment}, then empty it and initialise it anew?"
-        self.confirm(question, Operation.Kind.RESET, environment, options)
+        self.confirm(question, Operation.Kind.RESET, options, target=environment)
         outcome = self.run_operation(Operation.Kind.RESET, options, target=environment)
         if self.console.as_json:
             self.console.result(operation_json(outcome))

@@ -39,7 +39,7 @@ class Command(DbopsCommand):
         labels = [step.label for step in plan]
         if labels:
             what = f"Undo {', '.join(labels)} in {environment}? What they made is lost."
-            self.confirm(what, Operation.Kind.ROLLBACK, environment, options)
+            self.confirm(what, Operation.Kind.ROLLBACK, options, target=environment)
         wishes = migrating_wishes(options) | {
             "steps": steps, "rehearse": False, "migrations": labels,
         }  # fmt: skip

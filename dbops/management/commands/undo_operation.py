@@ -35,9 +35,8 @@ class Command(DbopsCommand):
         if kept_database(done) is None and not replaced_triggers(done):
             raise _nothing_to_undo(done)
         target = done.target
-        self.confirm(
-            f"Put back what {target} held before {done}?", Operation.Kind.UNDO, target, options
-        )
+        question = f"Put back what {target} held before {done}?"
+        self.confirm(question, Operation.Kind.UNDO, options, target=target)
         outcome = self.run_operation(
             Operation.Kind.UNDO, options, target=target, wishes={"operation": done.id}
         )
