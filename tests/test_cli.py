@@ -7,6 +7,7 @@ from datetime import datetime
 import pytest
 
 from tests.installation import Installation
+from tests.test_examples import command_class
 
 
 def test_json_of_an_operation(installation18: Installation) -> None:
@@ -146,6 +147,22 @@ def test_dbbackups_own_options(installation18: Installation) -> None:
     assert installation18.refused("dbbackup", "-d", "dev", "-o", "mine.dump.zst")
     assert installation18.result("dbrestore", "-d", "dev", "-i", "mine.dump.zst", "--noinput")
     assert installation18.refused("dbbackup", "-d", "dev", "-o", "../x", code=2)
+
+
+@pytest.mark.parametrize(
+    ("name", "refused"),
+    [
+        ("dbbackup", ("--clean", "--output-path")),
+        ("dbrestore", ("--passphrase", "--no-drop", "--pg-options")),
+    ],
+)
+def test_help_promises_nothing_that_is_refused(name: str, refused: tuple[str, ...]) -> None:
+    """And what is taken of django-dbbackup's options is told in our own words."""
+    parser = command_class(name)().create_parser("manage.py", name)
+    shown = parser.format_help()
+    assert [option for option in refused if option in shown] == []
+    theirs = {kwargs["help"] for _, kwargs in command_class(name)().option_list}
+    assert [action.dest for action in parser._actions if action.help in theirs] == []
 
 
 def test_a_bare_migrate_brings_up_both_databases(installation18: Installation) -> None:

@@ -8,6 +8,7 @@ from dbbackup.management.commands.dbbackup import Command as DbbackupCommand
 from dbops import conf
 from dbops.exceptions import ConfigurationError, UsageError
 from dbops.management.console import size
+from dbops.management.dbbackup_arguments import OF_BACKUP, reword
 from dbops.management.operation_command import (
     DbopsCommand,
     add_json_argument,
@@ -24,6 +25,7 @@ class Command(DbopsCommand, DbbackupCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         DbbackupCommand.add_arguments(self, parser)
+        reword(parser, OF_BACKUP, refused={"clean", "output_path"})
         add_json_argument(parser)
         parser.add_argument("--env", metavar="ENV", help="the same as -d")
         parser.add_argument(

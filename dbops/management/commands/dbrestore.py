@@ -9,6 +9,7 @@ from dbbackup.management.commands.dbrestore import Command as DbrestoreCommand
 from dbops import conf
 from dbops.catalogue import latest_backup
 from dbops.exceptions import UsageError
+from dbops.management.dbbackup_arguments import OF_RESTORE, reword
 from dbops.management.operation_command import (
     DbopsCommand,
     add_confirm_argument,
@@ -34,6 +35,7 @@ class Command(DbopsCommand, DbrestoreCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         DbrestoreCommand.add_arguments(self, parser)
+        reword(parser, OF_RESTORE, refused={"passphrase", "no_drop", "pg_options"})
         add_json_argument(parser)
         add_confirm_argument(parser)
         parser.add_argument("--env", metavar="ENV", help="the same as -d")
@@ -86,8 +88,8 @@ class Command(DbopsCommand, DbrestoreCommand):
         outcome = self.run_operation(Operation.Kind.RESTORE, options, target=target, wishes=wishes)
         if self.console.as_json:
             self.console.result(operation_json(outcome))
-            return
-        self._tell(outcome, wishes["into"] or target, what)
+        elif not options["quiet"]:
+            self._tell(outcome, wishes["into"] or target, what)
 
     def _tell(self, outcome: Outcome, where: str, what: str) -> None:
         result = outcome.result
