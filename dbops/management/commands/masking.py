@@ -1,5 +1,6 @@
 """``masking``: what the rules do to each table, what they do not cover, and rules to begin with."""
 
+import difflib
 from argparse import ArgumentParser
 from collections import Counter
 from dataclasses import asdict
@@ -33,7 +34,11 @@ class Command(DbopsCommand):
             "--missing", action="store_true", help="columns that nothing covers; exit 1 if any"
         )
         which.add_argument("--suggest", action="store_true", help="rules for those, to be read")
-        which.add_argument("--preview", metavar="TABLE", help="a few rows as they would arrive")
+        which.add_argument(
+            "--preview",
+            metavar="TABLE",
+            help="the masked columns of some rows as a copy would hold them",
+        )
         parser.add_argument(
             "--limit", metavar="N", type=int, default=5, help="rows of a preview (default: 5)"
         )
@@ -106,7 +111,13 @@ class Command(DbopsCommand):
         tables = survey_tables(connection)
         table = tables.get(name) or tables.get(f"public.{name}")
         if table is None:
-            raise UsageError(f"There is no table {name[:200]!r}.", hint="Write schema.table")
+            near = difflib.get_close_matches(name[:200], tables, 3)
+            raise UsageError(
+                f"There is no table {name[:200]!r}.",
+                hint=f"Did you mean {' or '.join(near)}?"
+                if near
+                else "Name it as schema.table; python manage.py masking lists them.",
+            )
         masked = next(
             (plan.columns[each.label] for each in tables.values()
              if each.root == table.root and each.label in plan.columns), {},
@@ -118,8 +129,16 @@ class Command(DbopsCommand):
         elif not masked:
             self.console.note(f"No column of {table.label} is masked.")
         else:
-            shown = [["" if value is None else value[:_WIDTH] for value in row] for row in rows]
-            self.console.table(list(masked), shown)
+            self.console.records(list(masked), [list(map(_shown, row)) for row in rows])
+            self.console.note(
+                f"So a masked copy holds {table.label}; columns that are not masked are not shown."
+            )
+
+
+def _shown(value: str | None) -> str:
+    if value is None:
+        return ""
+    return value if len(value) <= _WIDTH else f"{value[: _WIDTH - 1]}…"
 
 
 def _summary(plan: MaskPlan) -> list[dict[str, Any]]:
