@@ -9,6 +9,7 @@ import pytest
 from django.core.management.base import OutputWrapper
 
 from dbops.management.console import Console
+from dbops.wording import counted, grouped
 
 
 class _Screen(io.StringIO):
@@ -52,3 +53,10 @@ def test_wide_rows_fit_a_narrow_terminal(monkeypatch: pytest.MonkeyPatch) -> Non
     screen.truncate(0)
     console.records(["a", "b"], [["1", "2"]])
     assert "a  b" in screen.getvalue()
+
+
+def test_one_thing_is_not_told_in_the_plural() -> None:
+    assert counted(1, "row") == "1 row"
+    assert counted(0, "row") == "0 rows"
+    assert counted(2, "table is gone", "tables are gone") == "2 tables are gone"
+    assert counted(10_000, "row", write=grouped) == "10,000 rows"

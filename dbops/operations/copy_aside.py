@@ -17,6 +17,7 @@ from dbops.postgres.connection import session
 from dbops.postgres.databases import MAINTENANCE, session_count
 from dbops.postgres.params import ConnectionParams
 from dbops.postgres.triggers import history
+from dbops.wording import counted
 
 
 @dataclass(frozen=True)
@@ -85,5 +86,5 @@ def keep_history(
             history.carry(look, connection, context.check_cancelled)
             found = history.count(connection)
     if found != rows:
-        raise ProofError(f"{history.TABLE} holds {found} instead of {rows} rows.")
-    context.log(f"{rows} rows of row history stay")
+        raise ProofError(f"{history.TABLE} holds {found} instead of {counted(rows, 'row')}.")
+    context.log(counted(rows, "row of row history stays", "rows of row history stay"))

@@ -26,6 +26,7 @@ from dbops.postgres.pump import READING
 from dbops.postgres.shapes import TableFacts, named, table_facts
 from dbops.postgres.stamp import read_unmasked
 from dbops.postgres.triggers import Wishes
+from dbops.wording import counted
 
 STRATEGIES = ("auto", "template", "stream", "dump")
 PARTS = ("full", "schema", "data")
@@ -197,7 +198,7 @@ def choose_strategy(
         if busy:
             raise PreflightError(
                 f"Strategy template needs nobody on {source.params.database}; "
-                f"{busy} session(s) are.",
+                f"{counted(busy, 'session is', 'sessions are')}.",
                 hint="Use --strategy stream, close the sessions, or --disconnect-source.",
             )
     if request.strategy != "auto":
@@ -208,7 +209,7 @@ def choose_strategy(
         return "template", f"one server, and nobody is on {source.params.database}"
     why = (
         "two servers" if not one_server
-        else f"{busy} session(s) on {source.params.database}" if busy
+        else f"{counted(busy, 'session')} on {source.params.database}" if busy
         else f"{source.params.database} belongs to another role"
         if not _may_clone(source)
         else "the target keeps its own encoding and locale"

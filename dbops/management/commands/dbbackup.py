@@ -17,6 +17,7 @@ from dbops.management.operation_command import (
 )
 from dbops.models import Operation
 from dbops.runner import Outcome
+from dbops.wording import counted
 
 
 class Command(DbopsCommand, DbbackupCommand):
@@ -49,8 +50,8 @@ class Command(DbopsCommand, DbbackupCommand):
         result = outcome.result
         if not (self.console.as_json or options["quiet"]):
             self.console.say(
-                f"{environment} backed up as {result['name']}: {result['rows']} rows in "
-                f"{result['tables']} tables, {size(result['size'])}"
+                f"{environment} backed up as {result['name']}: {counted(result['rows'], 'row')} in "
+                f"{counted(result['tables'], 'table')}, {size(result['size'])}"
                 f"{', encrypted' if result['encrypted'] else ''}.",
                 style="green",
             )

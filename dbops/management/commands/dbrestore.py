@@ -21,6 +21,7 @@ from dbops.management.operation_command import (
 from dbops.models import Operation
 from dbops.postgres.databases import operation_of_scratch
 from dbops.runner import Outcome
+from dbops.wording import counted
 
 _LONGEST_NAME = 63  # bytes, of any PostgreSQL identifier
 
@@ -94,7 +95,8 @@ class Command(DbopsCommand, DbrestoreCommand):
     def _tell(self, outcome: Outcome, where: str, what: str) -> None:
         result = outcome.result
         self.console.say(
-            f"{where} holds {what}: {result['rows']} rows in {result['tables']} tables, "
+            f"{where} holds {what}: {counted(result['rows'], 'row')} in "
+            f"{counted(result['tables'], 'table')}, "
             f"out of use for {result['outage_ms']:.0f} ms.",
             style="green",
         )
@@ -105,8 +107,8 @@ class Command(DbopsCommand, DbrestoreCommand):
             )
         if pending := result["pending_migrations"]:
             self.console.note(
-                f"This code has {len(pending)} further migration(s), from {pending[0]} on. Apply "
-                f"them: python manage.py apply_migration --env {outcome.operation.target}",
+                f"This code has {counted(len(pending), 'further migration')}, from {pending[0]} "
+                f"on. Apply: python manage.py apply_migration --env {outcome.operation.target}",
                 style="yellow",
             )
         if result["saved_as"]:

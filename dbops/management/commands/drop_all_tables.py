@@ -8,6 +8,7 @@ from dbops.management.operation_command import (
     operation_json,
 )
 from dbops.models import Operation
+from dbops.wording import counted
 
 
 class Command(DbopsCommand):
@@ -25,9 +26,10 @@ class Command(DbopsCommand):
             self.console.result(operation_json(outcome))
             return
         result = outcome.result
+        gone = counted(result["tables"], "table is gone", "tables are gone")
         self.console.say(
-            f"{environment} is empty: {result['tables']} tables are gone, with all that "
-            f"belonged to them. Undo: "
+            f"{environment} is empty: {gone}, with all that belonged to "
+            f"{'it' if result['tables'] == 1 else 'them'}. Undo: "
             f"python manage.py undo_operation {outcome.operation.id}",
             style="green",
         )

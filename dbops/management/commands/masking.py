@@ -15,6 +15,7 @@ from dbops.masking.probe import preview_rows
 from dbops.masking.suggest import suggest_rules
 from dbops.masking.survey import survey_tables
 from dbops.postgres.connection import Connection, session
+from dbops.wording import counted
 
 _MOST_ROWS = 100
 _WIDTH = 60
@@ -85,8 +86,10 @@ class Command(DbopsCommand):
             for each in plan.missing:
                 self.console.say(f"{each.table}.{each.column}  {each.type}")
         if missing:
+            where = f"of {environment}"
+            uncovered = counted(len(missing), f"column {where} is", f"columns {where} are")
             raise MaskingError(
-                f"{len(missing)} columns of {environment} are covered by no masking rule.",
+                f"{uncovered} covered by no masking rule.",
                 hint="Rules to begin with: python manage.py masking --suggest",
                 result={"missing": missing},
             )
@@ -147,14 +150,14 @@ def _summary(plan: MaskPlan) -> list[dict[str, Any]]:
     for each in plan.decisions:
         fates.setdefault(each.table, Counter())[each.how] += 1
     found = []
-    for table, counted in fates.items():
-        total = counted.total()
-        kept, missing = counted["keep"], counted[planning.UNCOVERED]
-        safe = counted[planning.SAFE] + counted[planning.GENERATED]
+    for table, fate in fates.items():
+        total = fate.total()
+        kept, missing = fate["keep"], fate[planning.UNCOVERED]
+        safe = fate[planning.SAFE] + fate[planning.GENERATED]
         found.append({
-            "table": table, "left_out": counted[planning.LEFT_OUT] > 0, "kept": kept, "safe": safe,
+            "table": table, "left_out": fate[planning.LEFT_OUT] > 0, "kept": kept, "safe": safe,
             "missing": missing,
-            "masked": total - kept - safe - missing - counted[planning.LEFT_OUT],
-            "strategies": dict(counted),
+            "masked": total - kept - safe - missing - fate[planning.LEFT_OUT],
+            "strategies": dict(fate),
         })  # fmt: skip
     return found

@@ -8,6 +8,7 @@ from dbops.management.operation_command import (
     operation_json,
 )
 from dbops.models import Operation
+from dbops.wording import counted
 
 
 class Command(DbopsCommand):
@@ -27,9 +28,11 @@ class Command(DbopsCommand):
             self.console.result(operation_json(outcome))
             return
         result = outcome.result
+        gone = counted(result["tables"], "table is gone", "tables are gone")
         self.console.say(
-            f"{environment} is empty and initialised: {result['migrations']} migrations, "
-            f"{result['triggers']} triggers; {result['tables']} tables are gone. Undo: "
+            f"{environment} is empty and initialised: "
+            f"{counted(result['migrations'], 'migration')}, "
+            f"{counted(result['triggers'], 'trigger')}; {gone}. Undo: "
             f"python manage.py undo_operation {outcome.operation.id}",
             style="green",
         )

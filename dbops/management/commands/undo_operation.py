@@ -14,6 +14,7 @@ from dbops.management.operation_command import (
 from dbops.models import Operation
 from dbops.policy import is_protected
 from dbops.runner import Outcome
+from dbops.wording import counted
 
 
 class Command(DbopsCommand):
@@ -63,8 +64,9 @@ def _chosen(options: dict[str, Any]) -> Operation:
 
 def _told(done: Operation, outcome: Outcome) -> str:
     if done.kind == Operation.Kind.TRIGGERS:
-        count = outcome.result["triggers"]
-        return f"{count} triggers of {done.target} are back as they were before {done.id}."
+        count, where = outcome.result["triggers"], f"of {done.target}"
+        back = counted(count, f"trigger {where} is", f"triggers {where} are")
+        return f"{back} back as before {done.id}."
     return (
         f"{done.target} is as it was before {done.id}, out of use for "
         f"{outcome.result['outage_ms']:.0f} ms. Undo this too: "
