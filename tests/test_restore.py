@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -14,7 +12,7 @@ from dbops.operations.guards import Preflight
 from dbops.postgres.connection import execute, fetch_all, session
 from dbops.postgres.databases import free_space, server_facts
 from dbops.postgres.tools import find_tool
-from tests.installation import Installation, row_hashes
+from tests.installation import Installation, reached_as, row_hashes
 from tests.odd import large_objects, make_odd, quoted_database
 from tests.servers import Server
 
@@ -172,35 +170,11 @@ def test_a_schema_is_put_back(odd: Installation) -> None:
     assert odd.sql("test", "SELECT count(*) FROM public.onto") == 500
 
 
-@contextmanager
-def _reached_as(installation: Installation, attributes: str) -> Iterator[None]:
-    """test is reached by a role of its own, which may act for the owner of everything."""
-    params = installation.databases["test"]
-    role = f"role_{params.database}"
-    with session(installation.server.superuser) as control:
-        execute(
-            control, f"CREATE ROLE {role} LOGIN PASSWORD 'x' {attributes} IN ROLE {params.user}"
-        )
-        installation.variables["TEST_DATABASE_URL"] = (
-            f"postgresql://{role}:x@{params.host}:{params.port}/{params.database}"
-        )
-        try:
-            yield
-        finally:
-            del installation.variables["TEST_DATABASE_URL"]
-            for name in [params.database, *installation.scratch()]:
-                superuser = installation.server.superuser.with_database(name)
-                with session(superuser) as it:
-                    execute(it, f"REASSIGN OWNED BY {role} TO {params.user}")
-                    execute(it, f"DROP OWNED BY {role}")
-            execute(control, f"DROP ROLE {role}")
-
-
 def test_in_place_without_createdb(odd: Installation) -> None:
     backup = odd.result("dbbackup", "-d", "test")
     before = odd.hashes("test")
     odd.sql("test", "DELETE FROM public.visits; CREATE TABLE public.later (id int)")
-    with _reached_as(odd, "NOCREATEDB"):
+    with reached_as(odd, "NOCREATEDB"):
         restore = ["dbrestore", "-d", "test", "-i", backup["name"], "--noinput"]
         assert "--in-place" in odd.refused(*restore)["hint"]
         result = odd.result(*restore, "--in-place")
@@ -304,7 +278,7 @@ def test_row_security_that_would_hide_rows_is_refused(odd: Installation) -> None
     error = odd.refused("dbbackup", "-d", "test")
     assert "people" in error["message"]
     assert odd.result("listbackups")["backups"] == []
-    with _reached_as(odd, "BYPASSRLS CREATEDB"):
+    with reached_as(odd, "BYPASSRLS CREATEDB"):
         backup = odd.result("dbbackup", "-d", "test")
         restore = ["dbrestore", "-d", "test", "-i", backup["name"], "--noinput"]
         assert odd.result(*restore)["rows"] == backup["rows"]

@@ -28,6 +28,25 @@ class CopyOptions:
     pg_bin: Path | None = None
 
 
+def require_can_copy(endpoint: Endpoint, why: str, without: str) -> None:
+    """Refuse where the connecting role cannot make the copy that a migration needs.
+
+    Args:
+        why: half a sentence.
+        without: the options that do without one.
+
+    Raises:
+        PrivilegeError: it lacks CREATEDB, or does not own the database.
+    """
+    role = endpoint.server.role
+    if not endpoint.server.can_create_databases:
+        raise PrivilegeError(
+            f"Role {role} may not create databases, but {why}.",
+            hint=f"As a superuser, once: ALTER ROLE {role} CREATEDB. Or without a copy: {without}",
+        )
+    require_can_replace(endpoint)
+
+
 @contextmanager
 def copied_aside(
     endpoint: Endpoint, options: CopyOptions, context: OperationContext
@@ -42,13 +61,7 @@ def copied_aside(
         ToolError, StatementError, ProofError: none was.
     """
     facts = require_existing(endpoint)
-    try:
-        require_can_replace(endpoint)
-    except PrivilegeError as error:
-        raise PrivilegeError(
-            str(error),
-            hint=f"{error.hint.split('. Or ')[0]}. Or without any copy: --no-rehearse, --in-place",
-        ) from error
+    require_can_replace(endpoint)
     room = Preflight()
     room.require_space(endpoint.server, facts.size)
     room.check()

@@ -12,6 +12,7 @@ from typing import Any
 
 from dbops.exceptions import IrreversibleError, MigrationError, RehearsalError
 from dbops.operations.context import OperationContext
+from dbops.operations.copy_aside import require_can_copy
 from dbops.operations.guards import Endpoint, inspect_endpoint
 from dbops.operations.maintenance import prepare_migration
 from dbops.operations.migration_attempt import Attempt
@@ -88,6 +89,8 @@ def _migrate(request: MigrateRequest, context: OperationContext) -> MigrateResul
     if not steps:
         context.log(f"Nothing to do in {request.environment}")
         return MigrateResult(name, ())
+    if why := request.why_a_copy(steps):
+        require_can_copy(endpoint, why, request.without_a_copy(steps))
     rehearsed = _rehearse(request, endpoint, steps, context)
     if request.only_rehearse:
         return MigrateResult(name, (), rehearsal=rehearsed)

@@ -41,12 +41,8 @@ class Attempt:
     context: OperationContext
 
     def go(self) -> Done:
-        way = self.request.way
-        if way == "in_place":
-            return self._in_place()
-        if way == "aside" or not all(step.atomic for step in self.steps):
-            return self._aside()
-        return self._together()
+        ways = {"in place": self._in_place, "aside": self._aside, "together": self._together}
+        return ways[self.request.way_of(self.steps)]()
 
     def _together(self) -> Done:
         """In one transaction, which the triggers are part of."""
