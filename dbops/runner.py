@@ -148,6 +148,8 @@ def run(operation: Operation, listener: Listener | None = None) -> Outcome:
                 watch.context.committing = True  # it is done; what remains is to tell
         except BaseException as error:
             swapped = watch.context.committing and kept_by_a_failed(operation)
+            if watch.context.committing and not swapped and operation.result.get("saved_as"):
+                operation.result["outcome"] = "unknown"  # it may be committed where it stands
             watch.context.committing = True
             _conclude_failure(operation, error, swapped or "")
             raise

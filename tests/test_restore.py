@@ -191,6 +191,22 @@ def test_in_place_that_fails_changes_nothing(odd: Installation, tmp_path: Path) 
     assert odd.hashes("test") == before
 
 
+def test_an_undo_passes_over_what_was_rolled_back(odd18: Installation, tmp_path: Path) -> None:
+    """A failed restore in place has a backup of what was there, and replaced nothing."""
+    name = odd18.result("dbbackup", "-d", "test")["name"]
+    odd18.sql("test", "DELETE FROM public.visits")
+    before = odd18.hashes("test")
+    restore = odd18.run("dbrestore", "-d", "test", "-i", name, "--noinput", "--json").json
+    broken = tmp_path / "broken.sql"
+    broken.write_text("SELECT 1 / 0;")
+    odd18.refused("dbrestore", "-d", "test", "-I", str(broken), "--in-place", "--noinput")
+    undone = odd18.run("undo_operation", "--noinput")
+    assert f"The latest that replaced something: Restore test ({restore['operation']['id']})" in (
+        undone.err
+    )
+    assert odd18.hashes("test") == before
+
+
 FORMS = [("custom", ""), ("custom", "gzip"), ("directory", ""), ("tar", ""), ("tar", "zstd"),
          ("plain", ""), ("plain", "gzip"), ("plain", "zstd")]  # fmt: skip
 

@@ -25,7 +25,10 @@ class Command(DbopsCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         super().add_arguments(parser)
         parser.add_argument(
-            "id", metavar="ID", nargs="?", help="the operation to undo (default: the latest)"
+            "id",
+            metavar="ID",
+            nargs="?",
+            help="the operation to undo (default: the latest that replaced something)",
         )
         parser.add_argument("--env", metavar="ENV", help="the latest of dev, test or prod")
 
@@ -35,6 +38,8 @@ class Command(DbopsCommand):
         done = _chosen(options)
         if kept_database(done) is None and not replaced_triggers(done):
             raise _nothing_to_undo(done)
+        if not options["id"]:
+            self.console.note(f"The latest that replaced something: {done}")
         target = done.target
         question = f"Put back what {target} held before {done}?"
         self.confirm(question, Operation.Kind.UNDO, options, target=target)
