@@ -263,7 +263,7 @@ def _told(error: BaseException) -> tuple[DbopsError, int]:
         first = (str(error).splitlines() or ["no message"])[0]
         return DbopsError(
             f"The control database cannot be used: {first}.",
-            hint="If this is a new installation: python manage.py migrate",
+            hint="If it is new, or its file was removed: python manage.py migrate",
         ), EXIT_REFUSED
     told = as_dbops_error(error)
     if isinstance(error, Terminated):
