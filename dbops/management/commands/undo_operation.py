@@ -38,11 +38,11 @@ class Command(DbopsCommand):
         done = _chosen(options)
         if kept_database(done) is None and not replaced_triggers(done):
             raise _nothing_to_undo(done)
-        if not options["id"]:
-            self.console.note(f"The latest that replaced something: {done}")
         target = done.target
         question = f"Put back what {target} held before {done}?"
         self.confirm(question, Operation.Kind.UNDO, options, target=target)
+        if not options["id"]:
+            self.console.note(f"The latest that replaced something: {done}")
         outcome = self.run_operation(
             Operation.Kind.UNDO, options, target=target, wishes={"operation": done.id}
         )
