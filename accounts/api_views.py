@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import uuid
-from typing import Any, cast
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
 
 from django.conf import settings
 from django.utils.cache import add_never_cache_headers
@@ -37,6 +38,8 @@ _TAGS = ["accounts"]
 _TOKEN = "eyJhbGciOiJIUzI1NiIsImtpZCI6IjAxIn0.eyJzdWIiOiI3In0.c2lnbmF0dXJl"
 _ENDED = OpenApiResponse(description="It is over, at once and everywhere.")
 _MOST_SESSIONS = 100
+_Example = tuple[str, dict[str, Any]]
+_View = TypeVar("_View", bound=Callable[..., Any])
 
 
 def _valid(serializer: type[Serializer[Any]], request: Request) -> dict[str, Any]:
@@ -68,25 +71,38 @@ class _OpenView(_NeverKept):
         return 'Bearer realm="api"'
 
 
+def _open_schema(
+    operation_id: str,
+    summary: str,
+    asked: type[Serializer[Any]],
+    answered: type[Serializer[Any]],
+    request: _Example,
+    response: _Example,
+) -> Callable[[_View], _View]:
+    """What the schema tells of a view that takes a body and no access token.
+
+    Args:
+        request: an example of a body, with its name.
+        response: one of what is answered to it.
+    """
+    return extend_schema(
+        operation_id=operation_id, summary=summary, tags=_TAGS, auth=[],
+        request=asked, responses=answered,
+        examples=[
+            OpenApiExample(*request, request_only=True),
+            OpenApiExample(*response, response_only=True),
+        ],
+    )  # fmt: skip
+
+
 class TokenView(_OpenView):
     throttle_scope = "sign-in"
 
-    @extend_schema(
-        operation_id="sign_in",
-        summary="Sign in",
-        tags=_TAGS,
-        auth=[],
-        request=CredentialsSerializer,
-        responses=PairSerializer,
-        examples=[
-            OpenApiExample(
-                "a program signs in",
-                {"username": "nora", "password": "correct horse 7 battery"},
-                request_only=True,
-            ),
-            OpenApiExample("its tokens", {"access": _TOKEN, "refresh": _TOKEN}, response_only=True),
-        ],
-    )
+    @_open_schema(
+        "sign_in", "Sign in", CredentialsSerializer, PairSerializer,
+        ("a program signs in", {"username": "nora", "password": "correct horse 7 battery"}),
+        ("its tokens", {"access": _TOKEN, "refresh": _TOKEN}),
+    )  # fmt: skip
     def post(self, request: Request) -> Response:
         """Name and password for a pair of tokens. It begins a session, like a browser's."""
         given = _valid(CredentialsSerializer, request)
@@ -111,20 +127,11 @@ class TokenView(_OpenView):
 
 
 class RefreshView(_OpenView):
-    @extend_schema(
-        operation_id="refresh_tokens",
-        summary="Exchange a refresh token",
-        tags=_TAGS,
-        auth=[],
-        request=RefreshSerializer,
-        responses=PairSerializer,
-        examples=[
-            OpenApiExample("the token from before", {"refresh": _TOKEN}, request_only=True),
-            OpenApiExample(
-                "the next two", {"access": _TOKEN, "refresh": _TOKEN}, response_only=True
-            ),
-        ],
-    )
+    @_open_schema(
+        "refresh_tokens", "Exchange a refresh token", RefreshSerializer, PairSerializer,
+        ("the token from before", {"refresh": _TOKEN}),
+        ("the next two", {"access": _TOKEN, "refresh": _TOKEN}),
+    )  # fmt: skip
     def post(self, request: Request) -> Response:
         """A refresh token for the next pair. Each is good for one exchange: used again after some
         seconds, it ends the session, for whoever holds the tokens."""
@@ -133,22 +140,11 @@ class RefreshView(_OpenView):
 
 
 class VerifyView(_OpenView):
-    @extend_schema(
-        operation_id="verify_token",
-        summary="Ask whether a token is good",
-        tags=_TAGS,
-        auth=[],
-        request=TokenSerializer,
-        responses=VerifiedSerializer,
-        examples=[
-            OpenApiExample("an access token", {"token": _TOKEN}, request_only=True),
-            OpenApiExample(
-                "good",
-                {"token_type": "access", "expires_at": "2026-11-27T12:05:00Z"},
-                response_only=True,
-            ),
-        ],
-    )
+    @_open_schema(
+        "verify_token", "Ask whether a token is good", TokenSerializer, VerifiedSerializer,
+        ("an access token", {"token": _TOKEN}),
+        ("good", {"token_type": "access", "expires_at": "2026-11-27T12:05:00Z"}),
+    )  # fmt: skip
     def post(self, request: Request) -> Response:
         """200 where a token of either kind would be taken at this moment."""
         token = tokens.verify(_valid(TokenSerializer, request)["token"])

@@ -52,7 +52,9 @@ def changed_in_place(operation: Operation) -> bool:
     passed it over would put back what an older operation had replaced."""
     result = operation.result or {}
     if operation.kind == Operation.Kind.RESTORE:
-        return bool(result.get("saved_as"))
+        ended = operation.status in (Operation.Status.FAILED, Operation.Status.CANCELLED)
+        rolled_back = ended and result.get("outcome") != "unknown"
+        return bool(result.get("saved_as")) and not rolled_back
     if operation.kind == Operation.Kind.UNDO:
         return "triggers" in result  # put back where they were; the database is the same
     migrates = operation.kind in (Operation.Kind.MIGRATE, Operation.Kind.ROLLBACK)

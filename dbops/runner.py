@@ -80,13 +80,7 @@ def submit(
         kind=kind, source=source, target=target, actor=actor, door=door,
         options=dict(options or {}), request_key=request_key,
     )  # fmt: skip
-    try:
-        policy.check_policy(operation, confirm=confirm)
-    except PolicyError as error:
-        journal.record(
-            "refused", actor=actor, kind=kind, source=source, target=target, reason=str(error)
-        )
-        raise
+    _check_policy(operation, confirm)
     try:
         with transaction.atomic(using=CONTROL):
             operation.save(using=CONTROL, force_insert=True)
@@ -98,6 +92,37 @@ def submit(
         return Operation.objects.get(request_key=request_key), False
     _journal("requested", operation, door=door)
     return operation, True
+
+
+def look_ahead(
+    kind: str,
+    *,
+    source: str = "",
+    target: str = "",
+    actor: str,
+    options: Mapping[str, Any] | None = None,
+) -> None:
+    """What would stop the operation however it is confirmed: told before anybody is asked.
+
+    Raises:
+        DbopsError: it would be refused. Refusals by the policy are journalled.
+    """
+    operation = Operation(
+        kind=kind, source=source, target=target, actor=actor, options=dict(options or {})
+    )
+    _check_policy(operation, confirm=target)
+    KINDS[kind].look(operation)
+
+
+def _check_policy(operation: Operation, confirm: str) -> None:
+    try:
+        policy.check_policy(operation, confirm=confirm)
+    except PolicyError as error:
+        journal.record(
+            "refused", actor=operation.actor, kind=operation.kind, source=operation.source,
+            target=operation.target, reason=str(error),
+        )  # fmt: skip
+        raise
 
 
 def run(operation: Operation, listener: Listener | None = None) -> Outcome:
@@ -123,6 +148,8 @@ def run(operation: Operation, listener: Listener | None = None) -> Outcome:
                 watch.context.committing = True  # it is done; what remains is to tell
         except BaseException as error:
             swapped = watch.context.committing and kept_by_a_failed(operation)
+            if watch.context.committing and not swapped and operation.result.get("saved_as"):
+                operation.result["outcome"] = "unknown"  # it may be committed where it stands
             watch.context.committing = True
             _conclude_failure(operation, error, swapped or "")
             raise

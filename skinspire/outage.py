@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import sqlite3
 import sys
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from django.template.loader import render_to_string
 from django.utils.cache import add_never_cache_headers
 
 from skinspire.problems import API, answer
+from skinspire.router import CONTROL_APPS
 
 RETRY_SECONDS = 10
 _NOTED = "_skinspire_outage"
@@ -28,7 +30,10 @@ _SQLITE_AWAY = (
     "SQLITE_CANTOPEN",
     "SQLITE_IOERR",
     "SQLITE_PROTOCOL",
+    "SQLITE_READONLY_DBMOVED",
 )
+# A file that was removed is made anew, and empty, by whoever opens it next.
+_EMPTY = re.compile(rf"no such table: (?:main\.)?(?:{'|'.join(sorted(CONTROL_APPS))})_")
 logger = logging.getLogger("skinspire.outage")
 
 
@@ -38,13 +43,20 @@ def is_outage(error: BaseException | None) -> bool:
         return False
     cause = error.__cause__
     if isinstance(cause, sqlite3.Error):
-        return str(getattr(cause, "sqlite_errorname", "")).startswith(_SQLITE_AWAY)
+        return is_empty_control(error) or str(getattr(cause, "sqlite_errorname", "")).startswith(
+            _SQLITE_AWAY
+        )
     if not isinstance(cause, psycopg2.Error):
         return False
     code = cause.pgcode
     if code is None:  # from libpq itself; "cursor already closed" would be a mistake of ours
         return isinstance(cause, psycopg2.OperationalError) or "connection" in str(cause)
     return code in _CODES or code.startswith(_CONNECTION_CLASS)
+
+
+def is_empty_control(error: BaseException) -> bool:
+    """Whether the control database is a file without any of our tables."""
+    return bool(_EMPTY.match(str(error)))
 
 
 class OutageMiddleware:
@@ -99,4 +111,7 @@ class OneLineOutages(logging.Filter):
 
 
 def _line(error: BaseException) -> str:
-    return " ".join(str(error).split())
+    line = " ".join(str(error).split())
+    if is_empty_control(error):
+        return f"The control database is empty ({line}): python manage.py migrate"
+    return line

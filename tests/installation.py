@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dbops.postgres.connection import fetch_all, fetch_value, session
+from dbops.postgres.connection import execute, fetch_all, fetch_value, session
 from dbops.postgres.params import ConnectionParams
 from tests import servers
 from tests.servers import Server
@@ -190,3 +190,29 @@ def _control_template() -> Path:
             check=True,
         )  # fmt: skip
     return template
+
+
+@contextmanager
+def reached_as(
+    installation: Installation, attributes: str, environment: str = "test"
+) -> Iterator[None]:
+    """The environment is reached by a role of its own, which may act for its owner."""
+    params = installation.databases[environment]
+    variable, role = f"{environment.upper()}_DATABASE_URL", f"role_{params.database}"
+    with session(installation.server.superuser) as control:
+        execute(
+            control, f"CREATE ROLE {role} LOGIN PASSWORD 'x' {attributes} IN ROLE {params.user}"
+        )
+        installation.variables[variable] = (
+            f"postgresql://{role}:x@{params.host}:{params.port}/{params.database}"
+        )
+        try:
+            yield
+        finally:
+            del installation.variables[variable]
+            for name in [params.database, *installation.scratch()]:
+                superuser = installation.server.superuser.with_database(name)
+                with session(superuser) as it:
+                    execute(it, f"REASSIGN OWNED BY {role} TO {params.user}")
+                    execute(it, f"DROP OWNED BY {role}")
+            execute(control, f"DROP ROLE {role}")

@@ -12,13 +12,6 @@ from django.core.management.commands.migrate import Command as Migrate
 from django.test import override_settings
 
 from dbops.exceptions import StatementError
-from dbops.operations.context import OperationContext
-from dbops.operations.triggers import (
-    ApplyTriggersRequest,
-    VerifyTriggersRequest,
-    apply_triggers,
-    verify_triggers,
-)
 from dbops.postgres import triggers
 from dbops.postgres.connection import (
     Connection,
@@ -36,6 +29,7 @@ from skinspire.guarantees import trigger_sets
 from tests.installation import Installation
 from tests.servers import Server
 from tests.test_acting import django_connection
+from tests.triggering import apply, verify
 
 USER = """INSERT INTO public.accounts_user
     (username, email, password, first_name, last_name, is_superuser, is_staff, is_active,
@@ -383,12 +377,8 @@ def test_hostile_names_on_the_search_path_are_not_found(
 # In place, or not
 
 
-def context() -> OperationContext:
-    return OperationContext("0" * 12, actor="tests")
-
-
 def test_the_rules_come_with_migrate_and_are_verified(params: ConnectionParams) -> None:
-    found = verify_triggers(VerifyTriggersRequest(params, "dev", brought()), context())
+    found = verify(params, brought())
     assert not found.drift
     ours = {label for label in found.installed if ": accounts_" in label}
     assert len(ours) == 6
@@ -405,13 +395,12 @@ def test_what_was_disabled_dropped_or_changed_is_told_and_put_right(
         """CREATE OR REPLACE FUNCTION skinspire.lock_account() RETURNS trigger LANGUAGE plpgsql
            AS 'BEGIN RETURN NEW; END'""",
     )
-    request = VerifyTriggersRequest(params, "dev", brought())
-    found = verify_triggers(request, context())
+    found = verify(params, brought())
     assert found.disabled == ("public.accounts_session: accounts_limit",)
     assert found.missing == ("public.accounts_accountevent: accounts_keep",)
     assert found.outdated == ("public.accounts_user: accounts_lock",)
-    apply_triggers(ApplyTriggersRequest(params, "dev", wishes=brought()), context())
-    assert not verify_triggers(request, context()).drift
+    apply(params, wishes=brought())
+    assert not verify(params, brought()).drift
     execute(db, "UPDATE public.accounts_user SET failed_sign_ins = 5")
     assert account(db, nora) == (5, True)
 
@@ -420,11 +409,10 @@ def test_a_changed_number_is_drift_and_arrives_with_the_next_installation(
     fresh: None, params: ConnectionParams, db: Connection, nora: int, settings: Any
 ) -> None:
     settings.ACCOUNT_LOCK_AFTER = 2
-    request = VerifyTriggersRequest(params, "dev", brought())
-    assert verify_triggers(request, context()).outdated == ("public.accounts_user: accounts_lock",)
-    rehearsed = ApplyTriggersRequest(params, "dev", wishes=brought(), dry_run=True)
-    assert any("'2'" in it for it in apply_triggers(rehearsed, context()).statements)
-    apply_triggers(ApplyTriggersRequest(params, "dev", wishes=brought()), context())
+    assert verify(params, brought()).outdated == ("public.accounts_user: accounts_lock",)
+    rehearsed = apply(params, wishes=brought(), dry_run=True)
+    assert any("'2'" in it for it in rehearsed.statements)
+    apply(params, wishes=brought())
     for _ in range(2):
         execute(db, FAIL, [nora])
     assert account(db, nora) == (2, True)
@@ -439,20 +427,17 @@ def test_none_is_put_right_where_one_cannot_be(
     with session(superuser.with_database(params.database)) as powerful:
         execute(powerful, "ALTER TABLE public.accounts_accountevent OWNER TO CURRENT_USER")
     with pytest.raises(StatementError, match=r"table public\.accounts_accountevent: "):
-        apply_triggers(ApplyTriggersRequest(params, "dev", wishes=brought()), context())
-    request = VerifyTriggersRequest(params, "dev", brought())
-    assert len(verify_triggers(request, context()).missing) == 3
+        apply(params, wishes=brought())
+    assert len(verify(params, brought()).missing) == 3
 
 
 def test_a_database_without_accounts_has_nothing_to_install(
     empty_database: ConnectionParams,
 ) -> None:
-    write = ApplyTriggersRequest(empty_database, "dev", wishes=brought())
     with session(empty_database) as connection:
         write_stamp(connection, "dev")
-    assert apply_triggers(write, context()).triggers == 0
-    found = verify_triggers(VerifyTriggersRequest(empty_database, "dev", brought()), context())
-    assert not found.drift
+    assert apply(empty_database, wishes=brought()).triggers == 0
+    assert not verify(empty_database, brought()).drift
 
 
 def test_copies_and_restores_bring_the_rules_and_leave_the_sessions_behind(
@@ -474,8 +459,7 @@ def test_copies_and_restores_bring_the_rules_and_leave_the_sessions_behind(
 
 def _require_kept(made: Installation, nora: int) -> None:
     """dev has the rules, the history as it was, and counts on where test was."""
-    request = VerifyTriggersRequest(made.databases["dev"], "dev", brought())
-    assert not verify_triggers(request, context()).drift
+    assert not verify(made.databases["dev"], brought()).drift
     with session(made.databases["dev"]) as connection:
         assert account(connection, nora) == (2, False)
         execute(connection, FAIL, [nora])

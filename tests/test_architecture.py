@@ -24,7 +24,7 @@ LAYERS: list[tuple[str, tuple[str, ...]]] = [
     ("operations", ("dbops.operations",)),
     ("backups", ("dbops.backups", "dbops.masking", "dbops.sample")),
     ("postgres", ("dbops.postgres",)),
-    ("exceptions", ("dbops.exceptions",)),
+    ("exceptions", ("dbops.exceptions", "dbops.wording")),
 ]  # fmt: skip
 
 

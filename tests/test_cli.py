@@ -7,6 +7,7 @@ from datetime import datetime
 import pytest
 
 from tests.installation import Installation
+from tests.test_examples import command_class
 
 
 def test_json_of_an_operation(installation18: Installation) -> None:
@@ -65,6 +66,25 @@ def test_hostile_backup_names_do_not_exist(installation18: Installation, name: s
     answer = installation18.run("dbrestore", "-d", "dev", f"--input-filename={name}", "--noinput",
                                 code=1)  # fmt: skip
     assert "no backup" in answer.err
+
+
+def test_what_does_not_exist_is_told_before_anybody_is_asked(
+    installation18: Installation,
+) -> None:
+    """Neither a question nor the name of a protected environment comes first."""
+    installation18.sql("dev", "CREATE TABLE public.here AS SELECT 1 AS id")
+    name = installation18.result("dbbackup", "-d", "dev")["name"]
+    refused = installation18.refused
+    for target in ("dev", "prod"):
+        nowhere = ["-I", str(installation18.home / "nowhere.dump")]
+        for source in (["-i", "nothing.dump.zst"], nowhere):
+            assert refused("dbrestore", "-d", target, *source)["code"] == "backup_not_found"
+        for part in (["--table", "hree"], ["--schema", "nothing"]):
+            error = refused("dbrestore", "-d", target, "-i", name, *part)
+            assert "holds no" in error["message"]
+        # And where everything is there, the question is all that remains.
+        there = ["dbrestore", "-d", target, "-i", name, "--table", "here"]
+        assert refused(*there)["code"] == "not_confirmed"
 
 
 @pytest.mark.parametrize(
@@ -127,6 +147,22 @@ def test_dbbackups_own_options(installation18: Installation) -> None:
     assert installation18.refused("dbbackup", "-d", "dev", "-o", "mine.dump.zst")
     assert installation18.result("dbrestore", "-d", "dev", "-i", "mine.dump.zst", "--noinput")
     assert installation18.refused("dbbackup", "-d", "dev", "-o", "../x", code=2)
+
+
+@pytest.mark.parametrize(
+    ("name", "refused"),
+    [
+        ("dbbackup", ("--clean", "--output-path")),
+        ("dbrestore", ("--passphrase", "--no-drop", "--pg-options")),
+    ],
+)
+def test_help_promises_nothing_that_is_refused(name: str, refused: tuple[str, ...]) -> None:
+    """And what is taken of django-dbbackup's options is told in our own words."""
+    parser = command_class(name)().create_parser("manage.py", name)
+    shown = parser.format_help()
+    assert [option for option in refused if option in shown] == []
+    theirs = {kwargs["help"] for _, kwargs in command_class(name)().option_list}
+    assert [action.dest for action in parser._actions if action.help in theirs] == []
 
 
 def test_a_bare_migrate_brings_up_both_databases(installation18: Installation) -> None:

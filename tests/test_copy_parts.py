@@ -255,8 +255,12 @@ def test_preserving_what_cannot_be_is_refused(two: Installation) -> None:
     for pattern, said in (("only_dev", "has no table public.only_dev"), ("typo_*", "matches no")):
         error = two.refused("copy_db", "test", "dev", "--preserve", pattern, "--noinput")
         assert said in error["message"]
-    error = two.refused("copy_db", "test", "dev", "--exclude", "typo", "--noinput")
-    assert "matches no table" in error["message"]
+    refusals = [
+        two.refused("copy_db", "test", "dev", "--exclude", "typo", *way)
+        for way in (["--noinput"], ["--dry-run"], [])  # the last before anybody is asked
+    ]
+    assert refusals[0]["message"] == "--exclude typo matches no table of test."
+    assert refusals == refusals[:1] * 3
     assert two.hashes("dev") == before
 
 

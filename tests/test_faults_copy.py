@@ -360,24 +360,22 @@ def test_a_locked_table_is_named(pair: Installation, another: Installation) -> N
 
 
 @pytest.mark.parametrize(
-    ("options", "code"),
+    "options",
     [
-        ([], "not_confirmed"),
-        (["--schema-only", "--confirm", "test"], "not_confirmed"),
-        (["--confirm", "prod"], "refused"),
-        (["--dry-run"], "refused"),
+        [],
+        ["--schema-only", "--confirm", "test"],
+        ["--confirm", "prod"],
+        ["--dry-run"],
     ],
 )
-def test_prod_is_no_target_on_the_command_line(
-    pair: Installation, options: list[str], code: str
-) -> None:
+def test_prod_is_no_target_on_the_command_line(pair: Installation, options: list[str]) -> None:
     """Fault 28: whatever its name is written like, and however it is confirmed."""
     stamp(pair, "prod")
     before = state(pair, "prod")
     for name in ("prod", "PRODUCTION"):
         error = pair.refused("copy_db", "test", name, "--noinput", *options)
-        assert error["code"] == code
-        assert code == "not_confirmed" or "into prod is not allowed here" in error["message"]
+        assert error["code"] == "refused"  # for good: no name typed would change it
+        assert "into prod is not allowed here" in error["message"]
     assert state(pair, "prod") == before
     assert_nothing_left(pair)
 

@@ -295,11 +295,13 @@ def test_passwords_of_foreign_tables_are_not_shown(
         execute(connection, "CREATE FOREIGN DATA WRAPPER w; CREATE SERVER s FOREIGN DATA WRAPPER w")
         execute(
             connection,
-            "CREATE FOREIGN TABLE public.f (a int) SERVER s"
+            "CREATE FOREIGN TABLE public.f"
+            " (a int OPTIONS (\"Secret\" 'c4n4ry', column_name 'b')) SERVER s"
             " OPTIONS (password 'c4n4ry', \"API_TOKEN\" 'c4n4ry', relation 'shown')",
         )
     with session(empty_database) as connection:
         write_stamp(connection, "dev")
     shown = _shown(look(empty_database, structure=True))
     assert "SERVER s OPTIONS (password=***, API_TOKEN=***, relation=shown)" in shown
+    assert "OPTIONS (Secret=***, column_name=b)" in shown
     assert "c4n4ry" not in shown

@@ -512,7 +512,7 @@ def test_large_objects_stay_behind_unless_kept(source: Connection, tmp_path: Pat
     execute(source, "SELECT lo_from_bytea(0, 'scan')")
     plan = plan_of(source, tmp_path, "")
     assert not plan.large_objects
-    assert "1 large objects stay behind" in plan.notes[0]
+    assert "1 large object stays behind" in plan.notes[0]
     assert plan_of(source, tmp_path, "[large_objects]\nkeep = true").large_objects
 
 

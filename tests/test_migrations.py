@@ -12,7 +12,7 @@ import pytest
 
 from dbops.postgres.connection import execute, session
 from tests.faults import ended, locks_held, wait_for
-from tests.installation import Installation
+from tests.installation import Installation, reached_as
 from tests.migrating import COMMON, LAST, migrated, ready, state, with_visits, without_visits
 
 
@@ -91,6 +91,25 @@ def test_what_no_transaction_holds_fails_on_the_copy(installation18: Installatio
     assert error["result"]["outcome"] == "copy dropped"
     assert state(installation18) == before
     assert installation18.scratch() == []
+
+
+def test_a_copy_that_the_role_may_not_make_is_told_first(installation18: Installation) -> None:
+    """Before a backup is made: what needs the copy, and how to do without."""
+    migrated(installation18, "concurrent")
+    apply = ["apply_migration", "--env", "dev"]
+    with reached_as(installation18, "NOCREATEDB", "dev"):
+        refused = installation18.refused(*apply)
+        rehearsed = installation18.refused(*apply, "--rehearse")
+    assert refused["message"].endswith(
+        " may not create databases, but visits.0004_index cannot be rolled back and so runs on a "
+        "copy."
+    )
+    assert refused["hint"].endswith(" CREATEDB. Or without a copy: --in-place")
+    assert rehearsed["message"].endswith(
+        " may not create databases, but a rehearsal runs on a copy."
+    )
+    assert rehearsed["hint"].endswith(" Or without a copy: --no-rehearse --in-place")
+    assert installation18.result("listbackups")["backups"] == []
 
 
 def test_in_place_says_what_is_left(installation18: Installation) -> None:

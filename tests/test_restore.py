@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -14,7 +12,7 @@ from dbops.operations.guards import Preflight
 from dbops.postgres.connection import execute, fetch_all, session
 from dbops.postgres.databases import free_space, server_facts
 from dbops.postgres.tools import find_tool
-from tests.installation import Installation, row_hashes
+from tests.installation import Installation, reached_as, row_hashes
 from tests.odd import large_objects, make_odd, quoted_database
 from tests.servers import Server
 
@@ -172,35 +170,11 @@ def test_a_schema_is_put_back(odd: Installation) -> None:
     assert odd.sql("test", "SELECT count(*) FROM public.onto") == 500
 
 
-@contextmanager
-def _reached_as(installation: Installation, attributes: str) -> Iterator[None]:
-    """test is reached by a role of its own, which may act for the owner of everything."""
-    params = installation.databases["test"]
-    role = f"role_{params.database}"
-    with session(installation.server.superuser) as control:
-        execute(
-            control, f"CREATE ROLE {role} LOGIN PASSWORD 'x' {attributes} IN ROLE {params.user}"
-        )
-        installation.variables["TEST_DATABASE_URL"] = (
-            f"postgresql://{role}:x@{params.host}:{params.port}/{params.database}"
-        )
-        try:
-            yield
-        finally:
-            del installation.variables["TEST_DATABASE_URL"]
-            for name in [params.database, *installation.scratch()]:
-                superuser = installation.server.superuser.with_database(name)
-                with session(superuser) as it:
-                    execute(it, f"REASSIGN OWNED BY {role} TO {params.user}")
-                    execute(it, f"DROP OWNED BY {role}")
-            execute(control, f"DROP ROLE {role}")
-
-
 def test_in_place_without_createdb(odd: Installation) -> None:
     backup = odd.result("dbbackup", "-d", "test")
     before = odd.hashes("test")
     odd.sql("test", "DELETE FROM public.visits; CREATE TABLE public.later (id int)")
-    with _reached_as(odd, "NOCREATEDB"):
+    with reached_as(odd, "NOCREATEDB"):
         restore = ["dbrestore", "-d", "test", "-i", backup["name"], "--noinput"]
         assert "--in-place" in odd.refused(*restore)["hint"]
         result = odd.result(*restore, "--in-place")
@@ -215,6 +189,22 @@ def test_in_place_that_fails_changes_nothing(odd: Installation, tmp_path: Path) 
     broken.write_text("CREATE TABLE public.x (id int); SELECT 1 / 0;")
     odd.refused("dbrestore", "-d", "test", "-I", str(broken), "--in-place", "--noinput")
     assert odd.hashes("test") == before
+
+
+def test_an_undo_passes_over_what_was_rolled_back(odd18: Installation, tmp_path: Path) -> None:
+    """A failed restore in place has a backup of what was there, and replaced nothing."""
+    name = odd18.result("dbbackup", "-d", "test")["name"]
+    odd18.sql("test", "DELETE FROM public.visits")
+    before = odd18.hashes("test")
+    restore = odd18.run("dbrestore", "-d", "test", "-i", name, "--noinput", "--json").json
+    broken = tmp_path / "broken.sql"
+    broken.write_text("SELECT 1 / 0;")
+    odd18.refused("dbrestore", "-d", "test", "-I", str(broken), "--in-place", "--noinput")
+    undone = odd18.run("undo_operation", "--noinput")
+    assert f"The latest that replaced something: Restore test ({restore['operation']['id']})" in (
+        undone.err
+    )
+    assert odd18.hashes("test") == before
 
 
 FORMS = [("custom", ""), ("custom", "gzip"), ("directory", ""), ("tar", ""), ("tar", "zstd"),
@@ -304,7 +294,7 @@ def test_row_security_that_would_hide_rows_is_refused(odd: Installation) -> None
     error = odd.refused("dbbackup", "-d", "test")
     assert "people" in error["message"]
     assert odd.result("listbackups")["backups"] == []
-    with _reached_as(odd, "BYPASSRLS CREATEDB"):
+    with reached_as(odd, "BYPASSRLS CREATEDB"):
         backup = odd.result("dbbackup", "-d", "test")
         restore = ["dbrestore", "-d", "test", "-i", backup["name"], "--noinput"]
         assert odd.result(*restore)["rows"] == backup["rows"]

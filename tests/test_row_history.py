@@ -256,7 +256,7 @@ def test_a_removal_takes_everything_but_what_was_recorded(db: Connection) -> Non
     removed = triggers.remove(db, poll=do_not_poll)
     assert planned == removed
     assert removed.kept == (
-        "skinspire.row_history holds 1 rows",
+        "skinspire.row_history holds 1 row",
         "function skinspire.refuse_change is used by triggers that stay",
     )
     assert len(recorded(db)) == 1

@@ -195,6 +195,6 @@ def test_the_command(installation18: Installation) -> None:
     installation18.sql("prod", "ALTER TABLE public.t DISABLE TRIGGER ALL")
     answer = installation18.run("test_triggers", "--env", "prod", "--json", code=1).json
     assert answer["result"]["failed"] == ["public.t: skinspire_timestamps (it is disabled)"]
-    assert "1 triggers of prod do not do their work" in answer["error"]["message"]
+    assert "1 trigger fails to do as promised in prod" in answer["error"]["message"]
     with session(installation18.databases["prod"]) as connection:
         assert fetch_all(connection, "SELECT * FROM public.t") == [(1, None)]

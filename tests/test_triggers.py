@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import pytest
 from psycopg2 import sql
@@ -26,12 +25,7 @@ from dbops.exceptions import (
 from dbops.operations.context import OperationContext
 from dbops.operations.triggers import (
     ApplyTriggersRequest,
-    ApplyTriggersResult,
-    VerifyTriggersRequest,
-    VerifyTriggersResult,
     apply_base_triggers,
-    apply_triggers,
-    verify_triggers,
 )
 from dbops.postgres import triggers
 from dbops.postgres.connection import (
@@ -46,7 +40,7 @@ from dbops.postgres.connection import (
 from dbops.postgres.params import ConnectionParams
 from dbops.postgres.stamp import read_stamp, write_stamp
 from dbops.postgres.triggers import survey
-from tests.triggering import catalogue, install
+from tests.triggering import CONTEXT, apply, catalogue, install, verify
 
 ALL_COLUMNS = """id integer, note text, created_at timestamptz, updated_at timestamptz,
                  created_by varchar(15), updated_by text"""
@@ -723,17 +717,6 @@ def test_the_digest_is_the_same_in_a_copy_and_changes_with_every_state(
 # The operations
 
 
-CONTEXT = OperationContext("0123456789ab", actor="dr.mehta")
-
-
-def apply(params: ConnectionParams, **options: Any) -> ApplyTriggersResult:
-    return apply_triggers(ApplyTriggersRequest(params, "dev", **options), CONTEXT)
-
-
-def verify(params: ConnectionParams) -> VerifyTriggersResult:
-    return verify_triggers(VerifyTriggersRequest(params, "dev"), CONTEXT)
-
-
 def test_a_dry_run_says_what_would_happen_and_does_nothing(
     db: Connection, empty_database: ConnectionParams
 ) -> None:
@@ -756,7 +739,7 @@ def test_apply_then_verify(db: Connection, empty_database: ConnectionParams) -> 
     request = ApplyTriggersRequest(empty_database, "dev", schemas=("public",))
     assert apply_base_triggers(request, CONTEXT).functions == 11
     assert len(verify(empty_database).missing) == 2
-    apply_triggers(request, CONTEXT)
+    apply(empty_database, schemas=("public",))
     found = verify(empty_database)
     assert found.installed == ("public.t: skinspire_actors", "public.t: skinspire_timestamps")
     assert not found.drift

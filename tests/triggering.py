@@ -5,8 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 from dbops.operations.context import OperationContext
+from dbops.operations.triggers import (
+    ApplyTriggersRequest,
+    ApplyTriggersResult,
+    VerifyTriggersRequest,
+    VerifyTriggersResult,
+    apply_triggers,
+    verify_triggers,
+)
 from dbops.postgres import triggers
 from dbops.postgres.connection import Connection, execute, fetch_all, fetch_value
+from dbops.postgres.params import ConnectionParams
 from dbops.postgres.process import do_not_poll
 from dbops.postgres.triggers import HistoryRule, Wishes
 
@@ -20,6 +29,16 @@ def install(
     connection: Connection, wishes: Wishes = NOTHING, **options: Any
 ) -> triggers.Installation:
     return triggers.install(connection, wishes, poll=do_not_poll, **options)
+
+
+def apply(params: ConnectionParams, **options: Any) -> ApplyTriggersResult:
+    """As ``apply_triggers --env dev`` does."""
+    return apply_triggers(ApplyTriggersRequest(params, "dev", **options), CONTEXT)
+
+
+def verify(params: ConnectionParams, wishes: Wishes = NOTHING) -> VerifyTriggersResult:
+    """As ``verify_triggers --env dev`` does."""
+    return verify_triggers(VerifyTriggersRequest(params, "dev", wishes), CONTEXT)
 
 
 def act(connection: Connection, name: str, key: object = "") -> None:

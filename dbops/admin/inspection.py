@@ -21,6 +21,7 @@ from dbops.operations.context import OperationContext
 from dbops.postgres.anatomy import TableRow, TriggerRow
 from dbops.postgres.connection import first_line
 from dbops.postgres.names import qualified, visible
+from dbops.wording import counted
 from skinspire.environment import ENVIRONMENTS
 
 SHOWN = 200
@@ -77,11 +78,11 @@ def _whole(environment: str, request: HttpRequest) -> dict[str, Any]:
 def _counted(every: int, matching: int, wanted: str) -> str:
     """``The 200 largest of 10,000 tables``."""
     if wanted:
-        shown = f"{count_text(min(matching, SHOWN))} of {count_text(every)} tables"
+        shown = f"{count_text(min(matching, SHOWN))} of {counted(every, 'table', write=count_text)}"
         return f"{shown} with “{visible(wanted)}” in their name"
     if matching > SHOWN:
         return f"The {SHOWN} largest of {count_text(every)} tables"
-    return f"{count_text(every)} tables, the largest first"
+    return f"{counted(every, 'table', write=count_text)}, the largest first"
 
 
 def _facts(it: Overview, environment: str) -> Iterable[tuple[str, str]]:

@@ -14,6 +14,7 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 from dbops.models import Backup
+from dbops.wording import counted
 
 _BYTES = {"size", "bytes", "freed"}
 _BACKUPS = {"name", "saved_as"}
@@ -64,7 +65,8 @@ def proof_text(backup: Backup | None) -> str:
 def holdings_text(backup: Backup) -> str:
     """What a backup holds, and how large its file is."""
     return (
-        f"{count_text(backup.rows)} rows in {count_text(backup.tables)} tables, "
+        f"{counted(backup.rows, 'row', write=count_text)} in "
+        f"{counted(backup.tables, 'table', write=count_text)}, "
         f"{bytes_text(backup.size)} compressed"
     )
 

@@ -44,6 +44,7 @@ from dbops.operations.inspection import (
 from dbops.operations.restore import RestoreRequest, open_source
 from dbops.postgres.connection import session
 from dbops.postgres.databases import MAINTENANCE
+from dbops.wording import counted
 
 _STRATEGIES = {
     "template": "the server copies the files itself",
@@ -172,11 +173,12 @@ def _tell_tables(
             near = _nearest(table, held)
             ending = f" Did you mean {', '.join(near)}?" if near else ""
             found.warnings.append(f"The backup counts no rows of {table}.{ending}")
-    counted = ", ".join(f"{it} ({count_text(held[it])} rows)" for it in tables if it in held)
+    rows = {it: counted(held[it], "row", write=count_text) for it in tables if it in held}
+    counts = ", ".join(f"{table} ({count})" for table, count in rows.items())
     found.lines += [
         ("In", _described(endpoint)),
         ("Replaces", f"only {', '.join(tables)}; the rest stays as it is"),
-        ("By", counted or "what the backup holds of it"),
+        ("By", counts or "what the backup holds of it"),
         ("Meanwhile", "built aside first; then the tables are locked for a moment"),
         ("Way back", "they are backed up first, and restored from that backup"),
     ]
@@ -243,14 +245,19 @@ def _copy(wanted: Wanted, found: Preview) -> None:
     seconds = expected_seconds(wanted.source, wanted.target, plan.strategy, survey.bytes)
     found.lines += [
         ("From", _described(plan.source)),
-        ("What", f"{_PARTS[request.part]}: about {count_text(survey.rows)} rows in "
-                 f"{survey.tables} tables, {bytes_text(survey.bytes)}"),
+        ("What", f"{_PARTS[request.part]}: about "
+                 f"{counted(survey.rows, 'row', write=count_text)} in "
+                 f"{counted(survey.tables, 'table')}, {bytes_text(survey.bytes)}"),
         ("How", f"{_STRATEGIES[plan.strategy]} (strategy {plan.strategy}: {plan.reason})"),
         ("Takes", f"about {seconds_text(seconds)}"),
     ]  # fmt: skip
     if request.masking is not None:
         found.lines.append(
-            ("Masked", f"{survey.masked_columns} columns of {len(survey.masks)} tables")
+            (
+                "Masked",
+                f"{counted(survey.masked_columns, 'column')} of "
+                f"{counted(len(survey.masks), 'table')}",
+            )
         )
     elif request.protected and request.part != "schema":
         found.warnings.append(

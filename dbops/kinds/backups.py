@@ -28,7 +28,7 @@ from dbops.models import Backup, Operation
 from dbops.operations.backup import BackupRequest, backup_database
 from dbops.operations.context import OperationContext
 from dbops.operations.defuse import Arriving
-from dbops.operations.restore import RestoreRequest, restore_database
+from dbops.operations.restore import RestoreRequest, look_at_source, restore_database
 from dbops.operations.restore_source import LoadOptions
 from dbops.operations.verify import VerifyRequest, verify_backup
 from dbops.policy import check_origin, is_protected
@@ -74,9 +74,25 @@ def _backup_request(environment: str, options: Mapping[str, Any]) -> BackupReque
 
 
 def _restore(operation: Operation, context: OperationContext) -> Result:
-    options = operation.options
+    request = _restore_request(operation, context)
+    facts = {
+        "database": settings.DATABASES[operation.target],
+        "database_name": operation.target,
+        "filename": request.name or str(request.path),
+        "servername": None,
+        "storage": request.store.storage,
+    }
+    if not request.fresh:
+        connections[operation.target].close()
+    signals.pre_restore.send(sender=Operation, **facts)
+    result = restore_database(request, context)
+    signals.post_restore.send_robust(sender=Operation, connector=None, **facts)
+    return asdict(result) | {"pending_migrations": pending_after(operation, result.migrations)}
 
-    request = RestoreRequest(
+
+def _restore_request(operation: Operation, context: OperationContext) -> RestoreRequest:
+    options = operation.options
+    return RestoreRequest(
         database=_restored_database(operation),
         environment=operation.target,
         store=conf.backup_store(),
@@ -92,19 +108,6 @@ def _restore(operation: Operation, context: OperationContext) -> Result:
         arriving=_arriving(operation),
         migrate=migrating(operation, context) if options.get("migrate") else None,
     )
-    facts = {
-        "database": settings.DATABASES[operation.target],
-        "database_name": operation.target,
-        "filename": request.name or str(request.path),
-        "servername": None,
-        "storage": request.store.storage,
-    }
-    if not request.fresh:
-        connections[operation.target].close()
-    signals.pre_restore.send(sender=Operation, **facts)
-    result = restore_database(request, context)
-    signals.post_restore.send_robust(sender=Operation, connector=None, **facts)
-    return asdict(result) | {"pending_migrations": pending_after(operation, result.migrations)}
 
 
 def back_up_first(
@@ -178,6 +181,8 @@ def _look_at_origin(operation: Operation) -> None:
 def _look_at_restored(operation: Operation) -> None:
     _look_at_origin(operation)
     look_at_migrations(operation)
+    context = OperationContext(operation.id, operation.actor)
+    look_at_source(_restore_request(operation, context), context)
 
 
 def _look_at_verified(operation: Operation) -> None:

@@ -13,7 +13,8 @@ from dbops.migrating.migrator import DjangoMigrator
 from dbops.models import Operation
 from dbops.operations.context import OperationContext
 from dbops.operations.copy_aside import CopyOptions
-from dbops.operations.migration import MigrateRequest, apply_migration, rollback_migration
+from dbops.operations.migration import apply_migration, rollback_migration
+from dbops.operations.migration_request import MigrateRequest
 from dbops.operations.migration_run import LOCK_TIMEOUT
 from dbops.policy import is_protected
 

@@ -9,6 +9,7 @@ from io import TextIOWrapper
 from typing import Any
 
 import humanize
+from rich.cells import cell_len
 from rich.console import Console as RichConsole
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -64,6 +65,23 @@ class Console:
         for row in rows:
             table.add_row(*row)
         self._out.print(table, crop=False)
+
+    def records(self, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+        """Rows under headings where the terminal is wide enough for whole values; where it is not,
+        each row with one column below another."""
+        widths = [max(map(cell_len, cells)) for cells in zip(columns, *rows, strict=True)]
+        if sum(widths) + 2 * (len(widths) - 1) <= self._out.width:
+            self.table(columns, rows)
+            return
+        for number, row in enumerate(rows):
+            table = Table(box=None, pad_edge=False, show_header=False, width=self._out.width)
+            table.add_column(style="bold", overflow="fold", max_width=self._out.width // 2)
+            table.add_column(overflow="fold", ratio=1)
+            for cells in zip(columns, row, strict=True):
+                table.add_row(*cells)
+            if number:
+                self.say("")
+            self._out.print(table, crop=False)
 
     def _plain_table(self, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         """Thousands of rows: laying them out would take longer than finding them."""

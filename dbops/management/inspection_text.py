@@ -13,6 +13,7 @@ from dbops.management.console import Console, size
 from dbops.operations.anatomy import Anatomy, Overview, TableDetail
 from dbops.postgres.anatomy import FunctionRow, TableRow, TriggerRow
 from dbops.postgres.names import qualified, visible
+from dbops.wording import counted
 
 
 def show_anatomy(console: Console, found: Anatomy, backup: str) -> None:
@@ -69,7 +70,7 @@ def _show_overview(console: Console, it: Overview, backup: str) -> None:
 
 def _show_tables(console: Console, rows: Sequence[TableRow]) -> None:
     _section(
-        console, f"{len(rows)} tables",
+        console, counted(len(rows), "table"),
         ("table", "rows", "size", "indexes", "size of these", "bloat", "vacuumed", "analysed", ""),
         [
             (_label(it), _count(it.rows), _size(it.size), it.indexes, _size(it.index_size),
@@ -81,7 +82,7 @@ def _show_tables(console: Console, rows: Sequence[TableRow]) -> None:
 
 def _show_triggers(console: Console, rows: Sequence[TriggerRow]) -> None:
     _section(
-        console, f"{len(rows)} triggers", ("table", "trigger", "when", "function", "state"),
+        console, counted(len(rows), "trigger"), ("table", "trigger", "when", "function", "state"),
         [
             (qualified(it.schema, it.table), it.name, it.when,
              qualified(it.function_schema, it.function), _state(it))
@@ -92,7 +93,8 @@ def _show_triggers(console: Console, rows: Sequence[TriggerRow]) -> None:
 
 def _show_functions(console: Console, rows: Sequence[FunctionRow]) -> None:
     _section(
-        console, f"{len(rows)} functions", ("function", "returns", "kind", "owner", "by everybody"),
+        console, counted(len(rows), "function"),
+        ("function", "returns", "kind", "owner", "by everybody"),
         [
             (f"{qualified(it.schema, it.name)}({it.arguments})", it.returns or "",
              ", ".join(_kind(it)), it.owner, "yes" if it.public else "no")

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from dbops.management.console import Console
-from dbops.management.operation_command import operation_json
+from dbops.management.operation_command import DbopsCommand, operation_json
 from dbops.operations.migration_run import LOCK_TIMEOUT
 from dbops.runner import Outcome
 
@@ -15,7 +15,29 @@ _MOST_STEPS = 1000
 _LONGEST_WAIT = 3600.0
 
 
-def add_migrating_arguments(parser: ArgumentParser) -> None:
+class MigratingCommand(DbopsCommand):
+    """A command that migrates an environment's database, forwards or backwards."""
+
+    takes_environment = True
+    asks = True
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        super().add_arguments(parser)
+        _add_migrating_arguments(parser)
+
+    def migrate(
+        self, kind: str, environment: str, options: Mapping[str, Any], **wishes: Any
+    ) -> Outcome:
+        """Run it with what both commands may be told, and with wishes of its own."""
+        both = {
+            "backup": not options["no_backup"],
+            "lock_timeout": options["lock_timeout"],
+            "way": options["way"] or "auto",
+        }
+        return self.run_operation(kind, options, target=environment, wishes=both | wishes)
+
+
+def _add_migrating_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--no-backup", action="store_true", help="go ahead without a backup")
     parser.add_argument(
         "--lock-timeout",
@@ -40,15 +62,6 @@ def add_migrating_arguments(parser: ArgumentParser) -> None:
         dest="way",
         help="commit each migration by itself; what is done when one fails, stays",
     )
-
-
-def migrating_wishes(options: Mapping[str, Any]) -> dict[str, Any]:
-    """The operation's own options, as they are recorded."""
-    return {
-        "backup": not options["no_backup"],
-        "lock_timeout": options["lock_timeout"],
-        "way": options["way"] or "auto",
-    }
 
 
 def number_of_steps(text: str) -> int:

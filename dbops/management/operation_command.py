@@ -142,15 +142,32 @@ class DbopsCommand(BaseCommand):
         with self.console.progress() as listener:
             return runner.run(operation, listener)
 
-    def confirm(self, question: str, kind: str, target: str, options: Mapping[str, Any]) -> None:
-        """Ask before something is replaced.
+    def confirm(
+        self,
+        question: str,
+        kind: str,
+        options: Mapping[str, Any],
+        *,
+        source: str = "",
+        target: str = "",
+        wishes: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Ask before something is replaced; what would be refused anyway nobody is asked about.
+
+        Args:
+            options: of the command line.
+            wishes: the operation's own options, as they will be recorded.
 
         Raises:
             ConfirmationError: nobody can be asked, or the answer was no.
+            DbopsError: the operation would be refused however it is confirmed.
         """
-        policy.require_typed_name(kind, target, options.get("confirm") or "")
-        if not options["interactive"]:
+        typed = options.get("confirm") or ""
+        name_is_missing = policy.needs_typed_name(kind, target) and typed != target
+        if not options["interactive"] and not name_is_missing:
             return
+        runner.look_ahead(kind, source=source, target=target, actor=self.actor(), options=wishes)
+        policy.require_typed_name(kind, target, typed)
         if not sys.stdin.isatty():
             raise ConfirmationError(
                 f"{question} Nobody is there to answer.", hint="Confirm it with --noinput"
@@ -246,7 +263,7 @@ def _told(error: BaseException) -> tuple[DbopsError, int]:
         first = (str(error).splitlines() or ["no message"])[0]
         return DbopsError(
             f"The control database cannot be used: {first}.",
-            hint="If this is a new installation: python manage.py migrate",
+            hint="If it is new, or its file was removed: python manage.py migrate",
         ), EXIT_REFUSED
     told = as_dbops_error(error)
     if isinstance(error, Terminated):

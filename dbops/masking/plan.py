@@ -26,6 +26,7 @@ from dbops.masking.survey import (
 )
 from dbops.masking.values import KEY_SETTING, literal, quoted
 from dbops.postgres.connection import Connection
+from dbops.wording import counted
 
 SAFE, GENERATED, UNCOVERED, REBUILT, EMPTIED, LEFT_OUT = (
     "safe", "generated", "uncovered", "rebuilt", "emptied", "left out",
@@ -102,7 +103,8 @@ def plan_masks(connection: Connection, rules: Rules, staying: Collection[str] = 
         problems = probe_rows(connection, planner.tables, planner.changed())
     objects = 0 if rules.keep_large_objects else large_object_count(connection)
     if objects:
-        planner.notes.append(f"{objects} large objects stay behind ([large_objects] keep = false).")
+        left = counted(objects, "large object stays", "large objects stay")
+        planner.notes.append(f"{left} behind ([large_objects] keep = false).")
     uncovered = [
         f"{each.table}.{each.column} ({each.type}) has no rule." for each in planner.missing
     ]

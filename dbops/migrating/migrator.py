@@ -37,6 +37,7 @@ from dbops.operations.migration_run import Run, Step
 from dbops.postgres.connection import apply_settings, our_settings
 from dbops.postgres.footprint import check_deferred
 from dbops.postgres.params import ConnectionParams
+from dbops.wording import counted
 
 _UNREADABLE = (
     ImportError, SyntaxError, BadMigrationError, CircularDependencyError, NodeNotFoundError,
@@ -86,9 +87,9 @@ class DjangoMigrator:
         order = recorder.migration_qs.order_by("-id").values_list("app", "name")
         applied = [key for key in order if key in graph.nodes and self._lives_here(key[0])]
         if self._undo > len(applied):
+            there = counted(len(applied), "migration is", "migrations are")
             raise MigrationError(
-                f"Only {len(applied)} migrations are applied in {self._environment}, not "
-                f"{self._undo}.",
+                f"Only {there} applied in {self._environment}, not {self._undo}.",
                 hint=f"See them: python manage.py show_migrations --env {self._environment}",
             )
         waiting, plan = set(applied), []

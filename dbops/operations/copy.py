@@ -31,6 +31,7 @@ from dbops.postgres.stamp import write_stamp
 from dbops.postgres.swap import clear_sessions
 from dbops.postgres.tools import find_tool
 from dbops.postgres.triggers import history
+from dbops.wording import counted
 
 COUNT_BELOW = 256 << 20
 """Bytes up to which a file copy is counted row by row; above, PostgreSQL's estimates are told."""
@@ -138,7 +139,7 @@ def _keep_history(request: CopyRequest, incoming: Connection, context: Operation
     with session(request.target, application=context.application) as look:
         if history.count(look):
             rows = history.carry(look, incoming, context.check_cancelled)
-            context.log(f"{rows} rows of row history stay")
+            context.log(counted(rows, "row of row history stays", "rows of row history stay"))
 
 
 def _copy_by_files(

@@ -17,6 +17,7 @@ from dbops.postgres.connection import session
 from dbops.postgres.databases import MAINTENANCE, session_count
 from dbops.postgres.params import ConnectionParams
 from dbops.postgres.triggers import history
+from dbops.wording import counted
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,25 @@ class CopyOptions:
 
     jobs: int = 1
     pg_bin: Path | None = None
+
+
+def require_can_copy(endpoint: Endpoint, why: str, without: str) -> None:
+    """Refuse where the connecting role cannot make the copy that a migration needs.
+
+    Args:
+        why: half a sentence.
+        without: the options that do without one.
+
+    Raises:
+        PrivilegeError: it lacks CREATEDB, or does not own the database.
+    """
+    role = endpoint.server.role
+    if not endpoint.server.can_create_databases:
+        raise PrivilegeError(
+            f"Role {role} may not create databases, but {why}.",
+            hint=f"As a superuser, once: ALTER ROLE {role} CREATEDB. Or without a copy: {without}",
+        )
+    require_can_replace(endpoint)
 
 
 @contextmanager
@@ -41,13 +61,7 @@ def copied_aside(
         ToolError, StatementError, ProofError: none was.
     """
     facts = require_existing(endpoint)
-    try:
-        require_can_replace(endpoint)
-    except PrivilegeError as error:
-        raise PrivilegeError(
-            str(error),
-            hint=f"{error.hint.split('. Or ')[0]}. Or without any copy: --no-rehearse, --in-place",
-        ) from error
+    require_can_replace(endpoint)
     room = Preflight()
     room.require_space(endpoint.server, facts.size)
     room.check()
@@ -85,5 +99,5 @@ def keep_history(
             history.carry(look, connection, context.check_cancelled)
             found = history.count(connection)
     if found != rows:
-        raise ProofError(f"{history.TABLE} holds {found} instead of {rows} rows.")
-    context.log(f"{rows} rows of row history stay")
+        raise ProofError(f"{history.TABLE} holds {found} instead of {counted(rows, 'row')}.")
+    context.log(counted(rows, "row of row history stays", "rows of row history stay"))

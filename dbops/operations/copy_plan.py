@@ -9,6 +9,7 @@ from pathlib import Path
 from dbops.exceptions import PolicyError, PreflightError, SameDatabaseError, UsageError
 from dbops.masking.plan import MaskPlan, plan_masks
 from dbops.masking.rules import Rules
+from dbops.operations.copy_patterns import require_known
 from dbops.operations.guards import (
     Endpoint,
     check_stamp,
@@ -25,6 +26,7 @@ from dbops.postgres.pump import READING
 from dbops.postgres.shapes import TableFacts, named, table_facts
 from dbops.postgres.stamp import read_unmasked
 from dbops.postgres.triggers import Wishes
+from dbops.wording import counted
 
 STRATEGIES = ("auto", "template", "stream", "dump")
 PARTS = ("full", "schema", "data")
@@ -132,6 +134,8 @@ def plan_copy(request: CopyRequest) -> CopyPlan:
     check_stamp(target, writing=True)
     require_can_replace(target)
     require_not_newer(f"The {source.environment} database", source.server.major, target.server)
+    defining = target if request.part == "data" else source
+    require_known(request.preserve, request.exclude, defining, target)
     _require_masks(request)
     return CopyPlan(source, target, *choose_strategy(request, source, target, busy))
 
@@ -194,7 +198,7 @@ def choose_strategy(
         if busy:
             raise PreflightError(
                 f"Strategy template needs nobody on {source.params.database}; "
-                f"{busy} session(s) are.",
+                f"{counted(busy, 'session is', 'sessions are')}.",
                 hint="Use --strategy stream, close the sessions, or --disconnect-source.",
             )
     if request.strategy != "auto":
@@ -205,7 +209,7 @@ def choose_strategy(
         return "template", f"one server, and nobody is on {source.params.database}"
     why = (
         "two servers" if not one_server
-        else f"{busy} session(s) on {source.params.database}" if busy
+        else f"{counted(busy, 'session')} on {source.params.database}" if busy
         else f"{source.params.database} belongs to another role"
         if not _may_clone(source)
         else "the target keeps its own encoding and locale"

@@ -60,7 +60,6 @@ def plan_routes(
     Raises:
         PreflightError: rows that are to be kept have no value for a column that needs one.
     """
-    _require_known(request, ends)
     found: list[Route] = []
     for table in ends.defining.tables.values():
         if table.partitioned != _travels_by_root(table.root, request, ends) and (
@@ -77,27 +76,6 @@ def plan_routes(
         found.append(_route(table, theirs, giver, ends.defining, mask, context))
     _tell_what_is_lost(request, ends, context)
     return found
-
-
-def _require_known(request: CopyRequest, ends: Ends) -> None:
-    """Refuse a pattern that means nothing here: whoever wrote it meant something."""
-    there = ends.defining.tables
-    for pattern in request.preserve:
-        kept = [] if ends.target is None else named(ends.target.tables.values(), (pattern,))
-        lost = [it.table for it in kept if it.table not in there and it.root not in there]
-        if lost:
-            raise PreflightError(
-                f"--preserve {pattern}: the schema of {ends.defining.environment} has no table "
-                f"{', '.join(lost[:3])}, so its rows have no place there.",
-                hint="--data-only keeps the schema, too.",
-            )
-    for option, patterns in (("preserve", request.preserve), ("exclude", request.exclude)):
-        for pattern in patterns:
-            if not named(there.values(), (pattern,)):
-                raise PreflightError(
-                    f"--{option} {pattern} matches no table of {ends.defining.environment}.",
-                    hint="A pattern without a dot means tables of any schema: 'audit_*'",
-                )
 
 
 def _giver(table: TableFacts, request: CopyRequest, ends: Ends) -> End | None:

@@ -18,6 +18,7 @@ from dbops.postgres.catalog import matches
 from dbops.postgres.connection import Connection, execute, fetch_value
 from dbops.postgres.stamp import read_stamp, read_unmasked
 from dbops.postgres.triggers import history
+from dbops.wording import counted
 
 
 @dataclass(frozen=True)
@@ -115,7 +116,8 @@ def forget_history(
     if environment is not None and read_stamp(connection) == environment:
         return
     if rows := history.forget(connection):
-        context.log(f"{rows} rows of row history stay behind: they tell of another environment")
+        left = counted(rows, "row of row history stays", "rows of row history stay")
+        context.log(f"{left} behind, as told of another environment")
 
 
 def _empty(connection: Connection, held: dict[str, int], names: sql.Composable) -> None:

@@ -112,7 +112,7 @@ class ForeignSource:
             require_shared_untouched(connection, self.name)
             connection.commit()
 
-    def lacks(self, tables: Sequence[str], schemas: Sequence[str]) -> list[str]:
+    def lacks(self, tables: Sequence[str], schemas: Sequence[str], endpoint: Endpoint) -> list[str]:
         return []
 
     def script(self) -> IO[bytes]:

@@ -33,6 +33,7 @@ from dbops.postgres.params import ConnectionParams
 from dbops.postgres.pump import READING, copy_rows
 from dbops.postgres.snapshot import look_through
 from dbops.postgres.stream import Moved, Parcel
+from dbops.wording import counted
 
 _NAMED = 5
 """Tables named in one sentence."""
@@ -98,8 +99,9 @@ class _Found:
             f"{rows} of {table} ({self._reasons[table]})"
             for table, rows in sorted(self.rows.items())
         ]
-        more = f" and of {len(named) - _NAMED} more tables" if len(named) > _NAMED else ""
-        return ", ".join(named[:_NAMED]) + more
+        more = len(named) - _NAMED
+        others = f" and of {counted(more, 'more table')}" if more > 0 else ""
+        return ", ".join(named[:_NAMED]) + others
 
 
 def _load_one_by_one(
@@ -235,4 +237,4 @@ def _recount(
             moved.rows[name] = int(counted)
         there = sum(moved.rows[name] for name in names)
         if there != expected[group]:
-            raise ProofError(f"{group} holds {there} instead of {expected[group]} rows.")
+            raise ProofError(f"{group} holds {there} instead of {counted(expected[group], 'row')}.")

@@ -30,7 +30,7 @@ from dbops.operations.guards import (
 )
 from dbops.operations.replacement import building, prove, settle, swap_in
 from dbops.operations.restore_in_place import restore_in_place
-from dbops.operations.restore_objects import Chosen, Save, restore_objects
+from dbops.operations.restore_objects import Chosen, Save, require_held, restore_objects
 from dbops.operations.restore_source import BackupSource, LoadOptions, Source
 from dbops.postgres import triggers
 from dbops.postgres.connection import session
@@ -127,6 +127,20 @@ def restore_database(request: RestoreRequest, context: OperationContext) -> Rest
         saved_as=replaced.saved_as,
         defused=replaced.defused,
     )
+
+
+def look_at_source(request: RestoreRequest, context: OperationContext) -> None:
+    """Before anybody is asked: whether what is to be restored exists, and holds what is named.
+
+    Raises:
+        UsageError, BackupNotFoundError, BackupInvalidError, ForeignDumpError: the source, as
+            :func:`restore_database`.
+    """
+    _check_request(request)
+    source = open_source(request, context)
+    if request.tables or request.schemas:
+        endpoint = inspect_endpoint(request.database, request.environment)
+        require_held(source, Chosen(request.tables, request.schemas), endpoint)
 
 
 def _check_request(request: RestoreRequest) -> None:

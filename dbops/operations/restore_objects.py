@@ -49,6 +49,7 @@ from dbops.postgres.pump import copy_rows
 from dbops.postgres.script import load_script
 from dbops.postgres.stamp import write_stamp
 from dbops.postgres.tools import find_tool
+from dbops.wording import counted
 
 Save = Callable[[tuple[str, ...]], str]
 """Backs up the rows of tables (of all, where none is given); returns the backup's name."""
@@ -80,7 +81,7 @@ def restore_objects(
         PreflightError: the columns are not the same any more, or others depend on it.
         StatementError, ProofError: rolled back.
     """
-    _require_held(source, chosen)
+    require_held(source, chosen, endpoint)
     with building(endpoint, context) as replacement:
         context.step("create")
         replacement.create_empty()
@@ -110,9 +111,13 @@ def restore_objects(
     return replace(replaced, saved_as=saved_as)
 
 
-def _require_held(source: Source, chosen: Chosen) -> None:
-    """Before anything is built; what a dump made elsewhere holds is known only afterwards."""
-    missing = source.lacks(chosen.tables, chosen.schemas)
+def require_held(source: Source, chosen: Chosen, endpoint: Endpoint) -> None:
+    """Before anything is built; what a dump made elsewhere holds is known only afterwards.
+
+    Raises:
+        BackupInvalidError: something chosen is not in it.
+    """
+    missing = source.lacks(chosen.tables, chosen.schemas, endpoint)
     if missing and source.expected:
         known = [*source.expected.tables, *{it.split(".", 1)[0] for it in source.expected.tables}]
         near = difflib.get_close_matches(missing[0], known, 3)
@@ -160,7 +165,7 @@ def _require_arrived(source: Source, origin: Connection, chosen: Chosen) -> None
             )
         rows = expected.tables.get(table) if expected else None
         if rows is not None and rows != _count(origin, table):
-            raise ProofError(f"{table} arrived with other than its {rows} rows.")
+            raise ProofError(f"{table} arrived with other than its {counted(rows, 'row')}.")
     there = {name for (name,) in fetch_all(origin, "SELECT nspname FROM pg_namespace")}
     for schema in chosen.schemas:
         if schema not in there:
@@ -419,7 +424,7 @@ class _Replacing:
             there = int(fetch_all_polled(self._target, statement, poll)[0][0])
             wanted = int(fetch_all_polled(self._origin, statement, poll)[0][0])
             if there != wanted:
-                raise ProofError(f"{table} holds {there} instead of {wanted} rows.")
+                raise ProofError(f"{table} holds {there} instead of {counted(wanted, 'row')}.")
             total += there
         return total
 

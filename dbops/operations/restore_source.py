@@ -69,7 +69,7 @@ class Source(Protocol):
             rows_of: tables whose rows are loaded, where the source can choose; None for all.
         """
 
-    def lacks(self, tables: Sequence[str], schemas: Sequence[str]) -> list[str]:
+    def lacks(self, tables: Sequence[str], schemas: Sequence[str], endpoint: Endpoint) -> list[str]:
         """Those it certainly does not hold; of a dump made elsewhere that is not known."""
 
     def script(self) -> IO[bytes]:
@@ -120,10 +120,7 @@ class BackupSource:
         problems.require_not_newer(manifest.name, manifest.server_major, endpoint.server)
         problems.check()  # what a newer one wrote cannot even be looked at
         verify_checksum(self._store, manifest, self._context)
-        self._tool = find_tool("pg_restore", endpoint.server.major, self._options.pg_bin)
-        self._contents = archive.read_contents(
-            self._tool, self.opened, self._context.check_cancelled
-        )
+        self._contents = self._read_contents(endpoint)
         with session(endpoint.params.with_database(MAINTENANCE)) as control:
             problems.require_extensions(control, manifest.content.extensions)
             owners, grantees = list(manifest.owners), list(manifest.grantees)
@@ -134,6 +131,10 @@ class BackupSource:
         self._look_at_privileged(endpoint, problems)
         if manifest.environment != endpoint.environment:
             self._leave_history()
+
+    def _read_contents(self, endpoint: Endpoint) -> archive.Contents:
+        self._tool = find_tool("pg_restore", endpoint.server.major, self._options.pg_bin)
+        return archive.read_contents(self._tool, self.opened, self._context.check_cancelled)
 
     def _leave_history(self) -> None:
         """What happened to rows in one environment is not told in another."""
@@ -212,9 +213,15 @@ class BackupSource:
         )
         archive_load.load(target, how, self._context.check_cancelled)
 
-    def lacks(self, tables: Sequence[str], schemas: Sequence[str]) -> list[str]:
-        assert self._contents is not None
-        entries = self._contents.entries("TABLE ", "SCHEMA ")
+    def lacks(self, tables: Sequence[str], schemas: Sequence[str], endpoint: Endpoint) -> list[str]:
+        counted = self.manifest.content.tables  # not among them: a partitioned one, an empty schema
+        tables = [table for table in tables if table not in counted]
+        present = {table.split(".", 1)[0] for table in counted}
+        schemas = [schema for schema in schemas if schema not in present]
+        if not tables and not schemas:
+            return []
+        contents = self._contents or self._read_contents(endpoint)
+        entries = contents.entries("TABLE ", "SCHEMA ")
         wanted = {f" TABLE {table.replace('.', ' ', 1)} ": table for table in tables}
         wanted |= {f" SCHEMA - {schema} ": schema for schema in schemas if schema != "public"}
         return [name for mark, name in wanted.items() if not any(mark in line for line in entries)]

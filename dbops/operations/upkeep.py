@@ -20,6 +20,7 @@ from dbops.postgres.connection import Connection, apply_settings, fetch_all_poll
 from dbops.postgres.names import qualified
 from dbops.postgres.process import Poll, do_not_poll
 from dbops.postgres.upkeep import IndexDue, TableDue, held_by_others, leftovers, named
+from dbops.wording import counted, grouped
 
 BLOATED = 0.5
 WASTED = 8 << 20
@@ -114,12 +115,14 @@ def _reasons(table: TableDue) -> Iterator[str]:
     if table.freeze:
         yield f"its oldest row is {table.age:,} transactions old"
     if table.vacuum and table.dead >= table.inserted:
-        yield f"{table.dead:,} dead rows beside {table.rows:,}"
+        yield f"{counted(table.dead, 'dead row', write=grouped)} beside {table.rows:,}"
     elif table.vacuum:
-        yield f"{table.inserted:,} rows inserted since it was vacuumed"
+        yield f"{counted(table.inserted, 'row', write=grouped)} inserted since it was vacuumed"
     if table.analyse:
         yield (
-            "never analysed" if table.unknown else f"{table.changed:,} rows changed since analysed"
+            "never analysed"
+            if table.unknown
+            else f"{counted(table.changed, 'row', write=grouped)} changed since analysed"
         )
 
 

@@ -26,6 +26,7 @@ from dbops.postgres.fingerprint import (
     take_fingerprint,
 )
 from dbops.postgres.params import ConnectionParams
+from dbops.wording import counted
 
 
 @dataclass(frozen=True)
@@ -139,17 +140,18 @@ def _compare(
 ) -> list[Check]:
     checks = [
         _check("rows", row_differences(expected, actual),
-               f"{expected.rows} rows in {len(expected.tables)} tables"),
+               f"{counted(expected.rows, 'row')} in {counted(len(expected.tables), 'table')}"),
         _check("structure", structure_differences(expected, actual),
-               f"{sum((expected.objects or {}).values())} objects, constraints valid"),
+               f"{counted(sum((expected.objects or {}).values()), 'object')}, constraints valid"),
         _check("sequences", sequence_differences(expected, actual),
                f"{len(expected.sequences or {})} where they stood"),
         Check("triggers", expected.trigger_digest == actual.trigger_digest,
               "as installed" if expected.trigger_digest == actual.trigger_digest else "differ"),
     ]  # fmt: skip
     if expected.checksums is not None:
+        summed = counted(len(expected.checksums), "table")
         checks.append(_check("checksums", checksum_differences(expected, actual),
-                             f"the rows of {len(expected.checksums)} tables"))  # fmt: skip
+                             f"the rows of {summed}"))  # fmt: skip
     checks.append(_compare_grants(expected, actual, manifest, endpoint))
     return checks
 

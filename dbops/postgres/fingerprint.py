@@ -10,6 +10,7 @@ from dbops.postgres import catalog, roles, sequences, triggers, views
 from dbops.postgres.connection import Connection
 from dbops.postgres.process import Poll
 from dbops.postgres.triggers import history
+from dbops.wording import counted
 
 
 @dataclass(frozen=True)
@@ -115,13 +116,14 @@ def differences(expected: Fingerprint, actual: Fingerprint) -> list[str]:
 def row_differences(expected: Fingerprint, actual: Fingerprint) -> list[str]:
     """Sentences on tables that hold another number of rows, are missing, or were not expected."""
     found = [
-        f"{table} holds {_count(actual.tables.get(table))} instead of {rows} rows"
+        f"{table} holds {_count(actual.tables.get(table))} instead of {counted(rows, 'row')}"
         for table, rows in sorted(expected.tables.items())
         if actual.tables.get(table) != rows
     ]
     if expected.history is not None and expected.history != (actual.history or 0):
         found.append(
-            f"{history.TABLE} holds {actual.history or 0} instead of {expected.history} rows"
+            f"{history.TABLE} holds {actual.history or 0} instead of "
+            f"{counted(expected.history, 'row')}"
         )
     return found + _listed("unexpected table", actual.tables.keys() - expected.tables.keys())
 

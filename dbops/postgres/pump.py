@@ -20,6 +20,7 @@ from dbops.postgres.archive import LOCK_WAIT_MS
 from dbops.postgres.connection import WRITTEN, Connection, first_line, our_settings
 from dbops.postgres.params import ConnectionParams
 from dbops.postgres.process import CHUNK, Child, Poll, memory_file, widen
+from dbops.wording import counted
 
 READING = {"lock_timeout": str(LOCK_WAIT_MS)}
 """For who reads a table that another session has locked for him: somebody who asked for it in
@@ -105,7 +106,7 @@ class _Checked:
 
 def _require_all(sent: int, arrived: int) -> None:
     if sent != arrived:
-        raise ProofError(f"{sent} rows were sent and {arrived} arrived.")
+        raise ProofError(f"{counted(sent, 'row was', 'rows were')} sent and {arrived} arrived.")
 
 
 @dataclass(frozen=True)

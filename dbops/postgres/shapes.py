@@ -94,14 +94,18 @@ SELECT n.nspname || '.' || c.relname,
 """
 
 
-def table_facts(connection: Connection) -> dict[str, TableFacts]:
+def table_facts(connection: Connection, *, shapes: bool = True) -> dict[str, TableFacts]:
     """Every table outside the system's, extensions' and our own schema, partitioned ones included:
-    {"schema.table": facts}."""
+    {"schema.table": facts}.
+
+    Args:
+        shapes: False where names and sizes are enough: every shape is empty then.
+    """
     columns: dict[str, list[Column]] = {}
-    for table, *facts in fetch_all(connection, _COLUMNS):
+    for table, *facts in fetch_all(connection, _COLUMNS) if shapes else ():
         columns.setdefault(table, []).append(Column(*facts))
     checks: dict[str, list[str]] = {}
-    for table, definition in fetch_all(connection, _CHECKS):
+    for table, definition in fetch_all(connection, _CHECKS) if shapes else ():
         checks.setdefault(table, []).append(definition)
     return {
         table: TableFacts(

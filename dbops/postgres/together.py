@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 
 from dbops.postgres.process import Poll
 
@@ -45,17 +45,35 @@ def run_together(
     with ThreadPoolExecutor(len(jobs) or 1) as pool:
         running = {pool.submit(work, job) for job in jobs}
         try:
-            while running and not failed:
-                running = wait(running, every).not_done
-                if watch and running and not failed:
-                    watch()
+            _until_one_fails(running, failed, watch, every)
         except BaseException as error:  # a signal: the jobs are told before they are waited for
             failed.append(error)
             raise
         finally:
-            while running:
-                if interrupt:
-                    interrupt()
-                running = wait(running, every).not_done
+            _until_all_end(running, interrupt, every)
     if failed:
         raise failed[0]
+
+
+def _until_one_fails(
+    jobs: set[Future[None]],
+    failed: list[BaseException],
+    watch: Callable[[], None] | None,
+    every: float,
+) -> None:
+    """Wait for all of them, or for the first failure."""
+    running = jobs
+    while running and not failed:
+        running = wait(running, every).not_done
+        if watch and running and not failed:
+            watch()
+
+
+def _until_all_end(
+    jobs: set[Future[None]], interrupt: Callable[[], None] | None, every: float
+) -> None:
+    running = {job for job in jobs if not job.done()}
+    while running:
+        if interrupt:
+            interrupt()
+        running = wait(running, every).not_done

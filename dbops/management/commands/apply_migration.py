@@ -3,23 +3,17 @@
 from argparse import ArgumentParser
 from typing import Any
 
-from dbops.management.migration_arguments import (
-    add_migrating_arguments,
-    migrating_wishes,
-    tell_migrated,
-)
-from dbops.management.operation_command import DbopsCommand, environment_option
+from dbops.management.migration_arguments import MigratingCommand, tell_migrated
+from dbops.management.operation_command import environment_option
 from dbops.models import Operation
 
 
-class Command(DbopsCommand):
+class Command(MigratingCommand):
     help = (
         "Apply pending migrations after a backup: all of them, or the database is as it was. "
         "A protected environment's are rehearsed on a copy first."
     )
     example = "apply_migration --env dev --rehearse"
-    takes_environment = True
-    asks = True
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         super().add_arguments(parser)
@@ -32,15 +26,14 @@ class Command(DbopsCommand):
         rehearsing.add_argument(
             "--no-rehearse", action="store_true", help="go ahead without trying it on a copy"
         )
-        add_migrating_arguments(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:
         environment = environment_option(options)
-        wishes = migrating_wishes(options) | {
-            "only_rehearse": options["rehearse"],
-            "rehearse": False if options["no_rehearse"] else None,
-        }
-        outcome = self.run_operation(
-            Operation.Kind.MIGRATE, options, target=environment, wishes=wishes
+        outcome = self.migrate(
+            Operation.Kind.MIGRATE,
+            environment,
+            options,
+            only_rehearse=options["rehearse"],
+            rehearse=False if options["no_rehearse"] else None,
         )
         tell_migrated(self.console, outcome, f"Applied to {environment}")

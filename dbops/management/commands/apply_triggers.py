@@ -20,6 +20,7 @@ from dbops.operations.triggers import (
     apply_triggers,
     remove_triggers,
 )
+from dbops.wording import counted
 
 
 class Command(DbopsCommand):
@@ -91,7 +92,8 @@ class Command(DbopsCommand):
         self, verb: str, environment: str, result: Mapping[str, Any], operation: str = ""
     ) -> None:
         self.console.say(
-            f"{verb} {result['triggers']} triggers on {result['tables']} tables of {environment}.",
+            f"{verb} {counted(result['triggers'], 'trigger')} on "
+            f"{counted(result['tables'], 'table')} of {environment}.",
             style="green",
         )
         for word in ("skipped", "kept"):
@@ -102,7 +104,8 @@ class Command(DbopsCommand):
             self.console.note(f"left: {line}", style="yellow")
         if replaced["triggers"]:
             back = f" Put them back: python manage.py undo_operation {operation}"
-            self.console.say(
-                f"{len(replaced['triggers'])} triggers of the earlier system give way to them."
-                f"{back if operation else ''}"
+            earlier = "of the earlier system"
+            old = counted(
+                len(replaced["triggers"]), f"trigger {earlier} gives", f"triggers {earlier} give"
             )
+            self.console.say(f"{old} way to them.{back if operation else ''}")

@@ -14,6 +14,7 @@ from dbops.management.operation_command import DbopsCommand, operation_json
 from dbops.models import Operation
 from dbops.operations.copy_plan import CopyPlan, CopySurvey, plan_copy, survey_copy
 from dbops.runner import Outcome
+from dbops.wording import counted
 
 _QUESTIONS = {
     "full": "Replace {target} by a copy of {source}?",
@@ -45,11 +46,9 @@ class Command(DbopsCommand):
             self._plan(source, target, wishes)
             return
         question = _QUESTIONS[wishes.get("part", "full")].format(source=source, target=target)
-        self.confirm(question, Operation.Kind.COPY, target, options)
-        outcome = self.run_operation(
-            Operation.Kind.COPY, options, source=source, target=target, wishes=wishes
-        )
-        self._show(outcome)
+        copy: Any = {"source": source, "target": target, "wishes": wishes}
+        self.confirm(question, Operation.Kind.COPY, options, **copy)
+        self._show(self.run_operation(Operation.Kind.COPY, options, **copy))
 
     def _show(self, outcome: Outcome) -> None:
         if self.console.as_json:
@@ -57,17 +56,20 @@ class Command(DbopsCommand):
             return
         result = outcome.result
         about = "" if result["rows_exact"] else "about "
-        masked = f", {result['masked_columns']} columns masked" * bool(result["masked_columns"])
+        masked = result["masked_columns"]
+        masked = f", {counted(masked, 'column')} masked" if masked else ""
         self.console.say(
-            f"{outcome.operation.route}: {about}{result['rows']} rows in {result['tables']} tables "
+            f"{outcome.operation.route}: {about}{counted(result['rows'], 'row')} in "
+            f"{counted(result['tables'], 'table')} "
             f"({size(result['bytes'])}) by {result['strategy']} ({result['reason']}){masked}, "
-            f"{result['triggers']} triggers, out of use for {result['outage_ms']:.0f} ms.",
+            f"{counted(result['triggers'], 'trigger')}, out of use for "
+            f"{result['outage_ms']:.0f} ms.",
             style="green",
         )
         for what, tables in (("Emptied", result["defused"]), ("Left out", result["left_out"])):
             if tables:
-                told = ", ".join(f"{rows} rows of {table}" for table, rows in tables.items())
-                self.console.note(f"{what}: {told}")
+                told = [f"{counted(rows, 'row')} of {table}" for table, rows in tables.items()]
+                self.console.note(f"{what}: {', '.join(told)}")
         if result["previous"]:
             self.console.note(
                 "What was there is kept. Put it back: python manage.py undo_operation "
@@ -93,11 +95,11 @@ class Command(DbopsCommand):
         lines = [
             f"Would copy {plan.source.environment} over {plan.target.environment} "
             f"({size(replaced)}) by {plan.strategy}: {plan.reason}.",
-            f"About {survey.rows} rows in {survey.tables} tables, {size(survey.bytes)}, in about "
-            f"{seconds:.0f} s.",
+            f"About {counted(survey.rows, 'row')} in {counted(survey.tables, 'table')}, "
+            f"{size(survey.bytes)}, in about {seconds:.0f} s.",
         ]
         if survey.masks:
-            lines.append(f"Masked: {survey.masked_columns} columns")
+            lines.append(f"Masked: {counted(survey.masked_columns, 'column')}")
             lines += [f"  {table}: {', '.join(names)}" for table, names in survey.masks.items()]
         for what, tables in (("Empty", survey.emptied), ("Preserved", survey.preserved)):
             if tables:

@@ -8,6 +8,7 @@ from dbbackup.management.commands.dbbackup import Command as DbbackupCommand
 from dbops import conf
 from dbops.exceptions import ConfigurationError, UsageError
 from dbops.management.console import size
+from dbops.management.dbbackup_arguments import OF_BACKUP, reword
 from dbops.management.operation_command import (
     DbopsCommand,
     add_json_argument,
@@ -16,6 +17,7 @@ from dbops.management.operation_command import (
 )
 from dbops.models import Operation
 from dbops.runner import Outcome
+from dbops.wording import counted
 
 
 class Command(DbopsCommand, DbbackupCommand):
@@ -24,6 +26,7 @@ class Command(DbopsCommand, DbbackupCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         DbbackupCommand.add_arguments(self, parser)
+        reword(parser, OF_BACKUP, refused={"clean", "output_path"})
         add_json_argument(parser)
         parser.add_argument("--env", metavar="ENV", help="the same as -d")
         parser.add_argument(
@@ -47,8 +50,8 @@ class Command(DbopsCommand, DbbackupCommand):
         result = outcome.result
         if not (self.console.as_json or options["quiet"]):
             self.console.say(
-                f"{environment} backed up as {result['name']}: {result['rows']} rows in "
-                f"{result['tables']} tables, {size(result['size'])}"
+                f"{environment} backed up as {result['name']}: {counted(result['rows'], 'row')} in "
+                f"{counted(result['tables'], 'table')}, {size(result['size'])}"
                 f"{', encrypted' if result['encrypted'] else ''}.",
                 style="green",
             )

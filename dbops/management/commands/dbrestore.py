@@ -9,6 +9,7 @@ from dbbackup.management.commands.dbrestore import Command as DbrestoreCommand
 from dbops import conf
 from dbops.catalogue import latest_backup
 from dbops.exceptions import UsageError
+from dbops.management.dbbackup_arguments import OF_RESTORE, reword
 from dbops.management.operation_command import (
     DbopsCommand,
     add_confirm_argument,
@@ -20,6 +21,7 @@ from dbops.management.operation_command import (
 from dbops.models import Operation
 from dbops.postgres.databases import operation_of_scratch
 from dbops.runner import Outcome
+from dbops.wording import counted
 
 _LONGEST_NAME = 63  # bytes, of any PostgreSQL identifier
 
@@ -34,6 +36,7 @@ class Command(DbopsCommand, DbrestoreCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         DbrestoreCommand.add_arguments(self, parser)
+        reword(parser, OF_RESTORE, refused={"passphrase", "no_drop", "pg_options"})
         add_json_argument(parser)
         add_confirm_argument(parser)
         parser.add_argument("--env", metavar="ENV", help="the same as -d")
@@ -82,17 +85,18 @@ class Command(DbopsCommand, DbrestoreCommand):
         what = wishes.get("name") or wishes["path"]
         question = _question(target, what, wishes)
         if not wishes["into"]:  # nothing is replaced
-            self.confirm(question, Operation.Kind.RESTORE, target, options)
+            self.confirm(question, Operation.Kind.RESTORE, options, target=target, wishes=wishes)
         outcome = self.run_operation(Operation.Kind.RESTORE, options, target=target, wishes=wishes)
         if self.console.as_json:
             self.console.result(operation_json(outcome))
-            return
-        self._tell(outcome, wishes["into"] or target, what)
+        elif not options["quiet"]:
+            self._tell(outcome, wishes["into"] or target, what)
 
     def _tell(self, outcome: Outcome, where: str, what: str) -> None:
         result = outcome.result
         self.console.say(
-            f"{where} holds {what}: {result['rows']} rows in {result['tables']} tables, "
+            f"{where} holds {what}: {counted(result['rows'], 'row')} in "
+            f"{counted(result['tables'], 'table')}, "
             f"out of use for {result['outage_ms']:.0f} ms.",
             style="green",
         )
@@ -103,8 +107,8 @@ class Command(DbopsCommand, DbrestoreCommand):
             )
         if pending := result["pending_migrations"]:
             self.console.note(
-                f"This code has {len(pending)} further migration(s), from {pending[0]} on. Apply "
-                f"them: python manage.py apply_migration --env {outcome.operation.target}",
+                f"This code has {counted(len(pending), 'further migration')}, from {pending[0]} "
+                f"on. Apply: python manage.py apply_migration --env {outcome.operation.target}",
                 style="yellow",
             )
         if result["saved_as"]:

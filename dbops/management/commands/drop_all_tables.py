@@ -1,33 +1,11 @@
 """``drop_all_tables``: leave nothing of what an environment's database holds."""
 
-from typing import Any
-
-from dbops.management.operation_command import (
-    DbopsCommand,
-    environment_option,
-    operation_json,
-)
+from dbops.management.emptying_command import EmptyingCommand
 from dbops.models import Operation
 
 
-class Command(DbopsCommand):
+class Command(EmptyingCommand):
     help = "Back up a database, then replace it by an empty one: all its objects are gone."
     example = "drop_all_tables --env dev"
-    takes_environment = True
-    asks = True
-
-    def handle(self, *args: Any, **options: Any) -> None:
-        environment = environment_option(options)
-        question = f"Back up {environment}, then drop everything it holds?"
-        self.confirm(question, Operation.Kind.DROP, environment, options)
-        outcome = self.run_operation(Operation.Kind.DROP, options, target=environment)
-        if self.console.as_json:
-            self.console.result(operation_json(outcome))
-            return
-        result = outcome.result
-        self.console.say(
-            f"{environment} is empty: {result['tables']} tables are gone, with all that "
-            f"belonged to them. Undo: "
-            f"python manage.py undo_operation {outcome.operation.id}",
-            style="green",
-        )
+    kind = Operation.Kind.DROP
+    question = "Back up {environment}, then drop everything it holds?"

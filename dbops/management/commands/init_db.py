@@ -9,6 +9,7 @@ from dbops.management.operation_command import (
     operation_json,
 )
 from dbops.models import Operation
+from dbops.wording import counted
 
 
 class Command(DbopsCommand):
@@ -32,8 +33,9 @@ class Command(DbopsCommand):
             self.console.result(operation_json(outcome))
             return
         result = outcome.result
+        installed = counted(result["triggers"], "trigger")
         verb = "created" if result["created"] else "adopted" if result["adopted"] else "is ready"
         self.console.say(
-            f"{environment}: {result['database']} {verb}, {result['triggers']} triggers installed.",
+            f"{environment}: {result['database']} {verb}, {installed} installed.",
             style="green",
         )

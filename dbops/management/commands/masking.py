@@ -1,5 +1,6 @@
 """``masking``: what the rules do to each table, what they do not cover, and rules to begin with."""
 
+import difflib
 from argparse import ArgumentParser
 from collections import Counter
 from dataclasses import asdict
@@ -14,6 +15,7 @@ from dbops.masking.probe import preview_rows
 from dbops.masking.suggest import suggest_rules
 from dbops.masking.survey import survey_tables
 from dbops.postgres.connection import Connection, session
+from dbops.wording import counted
 
 _MOST_ROWS = 100
 _WIDTH = 60
@@ -33,7 +35,11 @@ class Command(DbopsCommand):
             "--missing", action="store_true", help="columns that nothing covers; exit 1 if any"
         )
         which.add_argument("--suggest", action="store_true", help="rules for those, to be read")
-        which.add_argument("--preview", metavar="TABLE", help="a few rows as they would arrive")
+        which.add_argument(
+            "--preview",
+            metavar="TABLE",
+            help="the masked columns of some rows as a copy would hold them",
+        )
         parser.add_argument(
             "--limit", metavar="N", type=int, default=5, help="rows of a preview (default: 5)"
         )
@@ -80,8 +86,10 @@ class Command(DbopsCommand):
             for each in plan.missing:
                 self.console.say(f"{each.table}.{each.column}  {each.type}")
         if missing:
+            where = f"of {environment}"
+            uncovered = counted(len(missing), f"column {where} is", f"columns {where} are")
             raise MaskingError(
-                f"{len(missing)} columns of {environment} are covered by no masking rule.",
+                f"{uncovered} covered by no masking rule.",
                 hint="Rules to begin with: python manage.py masking --suggest",
                 result={"missing": missing},
             )
@@ -106,7 +114,13 @@ class Command(DbopsCommand):
         tables = survey_tables(connection)
         table = tables.get(name) or tables.get(f"public.{name}")
         if table is None:
-            raise UsageError(f"There is no table {name[:200]!r}.", hint="Write schema.table")
+            near = difflib.get_close_matches(name[:200], tables, 3)
+            raise UsageError(
+                f"There is no table {name[:200]!r}.",
+                hint=f"Did you mean {' or '.join(near)}?"
+                if near
+                else "Name it as schema.table; python manage.py masking lists them.",
+            )
         masked = next(
             (plan.columns[each.label] for each in tables.values()
              if each.root == table.root and each.label in plan.columns), {},
@@ -118,8 +132,16 @@ class Command(DbopsCommand):
         elif not masked:
             self.console.note(f"No column of {table.label} is masked.")
         else:
-            shown = [["" if value is None else value[:_WIDTH] for value in row] for row in rows]
-            self.console.table(list(masked), shown)
+            self.console.records(list(masked), [list(map(_shown, row)) for row in rows])
+            self.console.note(
+                f"So a masked copy holds {table.label}; columns that are not masked are not shown."
+            )
+
+
+def _shown(value: str | None) -> str:
+    if value is None:
+        return ""
+    return value if len(value) <= _WIDTH else f"{value[: _WIDTH - 1]}…"
 
 
 def _summary(plan: MaskPlan) -> list[dict[str, Any]]:
@@ -128,14 +150,14 @@ def _summary(plan: MaskPlan) -> list[dict[str, Any]]:
     for each in plan.decisions:
         fates.setdefault(each.table, Counter())[each.how] += 1
     found = []
-    for table, counted in fates.items():
-        total = counted.total()
-        kept, missing = counted["keep"], counted[planning.UNCOVERED]
-        safe = counted[planning.SAFE] + counted[planning.GENERATED]
+    for table, fate in fates.items():
+        total = fate.total()
+        kept, missing = fate["keep"], fate[planning.UNCOVERED]
+        safe = fate[planning.SAFE] + fate[planning.GENERATED]
         found.append({
-            "table": table, "left_out": counted[planning.LEFT_OUT] > 0, "kept": kept, "safe": safe,
+            "table": table, "left_out": fate[planning.LEFT_OUT] > 0, "kept": kept, "safe": safe,
             "missing": missing,
-            "masked": total - kept - safe - missing - counted[planning.LEFT_OUT],
-            "strategies": dict(counted),
+            "masked": total - kept - safe - missing - fate[planning.LEFT_OUT],
+            "strategies": dict(fate),
         })  # fmt: skip
     return found

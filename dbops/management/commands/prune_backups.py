@@ -14,6 +14,7 @@ from dbops.management.operation_command import DbopsCommand, operation_json
 from dbops.models import Operation
 from dbops.operations.retention import PrunePlan, PruneResult, plan_prune
 from dbops.pruning import prune_request, set_pinned
+from dbops.wording import counted
 
 
 class Command(DbopsCommand):
@@ -47,7 +48,7 @@ class Command(DbopsCommand):
             return
         if options["interactive"]:
             plan = plan_prune(prune_request(environment))
-            self.confirm(_question(plan), Operation.Kind.PRUNE, "", options)
+            self.confirm(_question(plan), Operation.Kind.PRUNE, options)
         outcome = self.run_operation(
             Operation.Kind.PRUNE, options, wishes={"environment": environment}
         )
@@ -91,4 +92,4 @@ class Command(DbopsCommand):
 
 def _question(plan: PrunePlan) -> str:
     total = len(plan.names) + len(plan.kept)
-    return f"Delete {len(plan.names)} of {total} backups ({size(plan.plan.freed)})?"
+    return f"Delete {len(plan.names)} of {counted(total, 'backup')} ({size(plan.plan.freed)})?"

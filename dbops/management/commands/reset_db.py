@@ -1,35 +1,21 @@
 """``reset_db``: empty an environment's database and initialise it anew."""
 
+from collections.abc import Mapping
 from typing import Any
 
-from dbops.management.operation_command import (
-    DbopsCommand,
-    environment_option,
-    operation_json,
-)
+from dbops.management.emptying_command import EmptyingCommand
 from dbops.models import Operation
+from dbops.wording import counted
 
 
-class Command(DbopsCommand):
+class Command(EmptyingCommand):
     help = (
         "Back up a database, then replace it by an empty one with migrations, triggers and stamp."
     )
     example = "reset_db --env dev"
-    takes_environment = True
-    asks = True
+    kind = Operation.Kind.RESET
+    question = "Back up {environment}, then empty it and initialise it anew?"
 
-    def handle(self, *args: Any, **options: Any) -> None:
-        environment = environment_option(options)
-        question = f"Back up {environment}, then empty it and initialise it anew?"
-        self.confirm(question, Operation.Kind.RESET, environment, options)
-        outcome = self.run_operation(Operation.Kind.RESET, options, target=environment)
-        if self.console.as_json:
-            self.console.result(operation_json(outcome))
-            return
-        result = outcome.result
-        self.console.say(
-            f"{environment} is empty and initialised: {result['migrations']} migrations, "
-            f"{result['triggers']} triggers; {result['tables']} tables are gone. Undo: "
-            f"python manage.py undo_operation {outcome.operation.id}",
-            style="green",
-        )
+    def what_it_has(self, result: Mapping[str, Any]) -> str:
+        migrations = counted(result["migrations"], "migration")
+        return f" and initialised: {migrations}, {counted(result['triggers'], 'trigger')}"

@@ -5,32 +5,28 @@ from typing import Any
 
 from dbops import conf
 from dbops.management.migration_arguments import (
-    add_migrating_arguments,
-    migrating_wishes,
+    MigratingCommand,
     number_of_steps,
     tell_migrated,
 )
-from dbops.management.operation_command import DbopsCommand, environment_option
+from dbops.management.operation_command import environment_option
 from dbops.migrating.migrator import DjangoMigrator
 from dbops.models import Operation
 from dbops.operations.migration import plan_migration
 
 
-class Command(DbopsCommand):
+class Command(MigratingCommand):
     help = (
         "Undo the migrations that were applied last, after a backup: all of them, or the database "
         "is as it was. One that cannot be undone is refused before anything is touched."
     )
     example = "rollback_migration --steps 1 --env dev"
-    takes_environment = True
-    asks = True
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         super().add_arguments(parser)
         parser.add_argument(
             "--steps", metavar="N", type=number_of_steps, default=1, help="how many (default: 1)"
         )
-        add_migrating_arguments(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:
         environment, steps = environment_option(options), options["steps"]
@@ -39,11 +35,9 @@ class Command(DbopsCommand):
         labels = [step.label for step in plan]
         if labels:
             what = f"Undo {', '.join(labels)} in {environment}? What they made is lost."
-            self.confirm(what, Operation.Kind.ROLLBACK, environment, options)
-        wishes = migrating_wishes(options) | {
-            "steps": steps, "rehearse": False, "migrations": labels,
-        }  # fmt: skip
-        outcome = self.run_operation(
-            Operation.Kind.ROLLBACK, options, target=environment, wishes=wishes
-        )
+            self.confirm(what, Operation.Kind.ROLLBACK, options, target=environment)
+        outcome = self.migrate(
+            Operation.Kind.ROLLBACK, environment, options,
+            steps=steps, rehearse=False, migrations=labels,
+        )  # fmt: skip
         tell_migrated(self.console, outcome, f"Undone in {environment}")

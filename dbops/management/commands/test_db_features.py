@@ -8,6 +8,7 @@ from dbops.exceptions import FeatureError
 from dbops.features.feature import CATEGORIES, Tried
 from dbops.features.rehearse import rehearse_features, write_log
 from dbops.management.operation_command import DbopsCommand, environment_option
+from dbops.wording import counted
 
 
 class Command(DbopsCommand):
@@ -39,9 +40,8 @@ class Command(DbopsCommand):
         }  # fmt: skip
         self.console.note(f"Log: {log}")
         if failed:
-            sentence = (
-                f"{len(failed)} of {len(found)} features failed on the server of {environment}."
-            )
+            tried = counted(len(found), "feature")
+            sentence = f"{len(failed)} of {tried} failed on the server of {environment}."
             raise FeatureError(sentence, result=result)
         if self.console.as_json:
             self.console.result({"result": result})

@@ -10,6 +10,7 @@ from dbops.management.operation_command import (
     operation_json,
 )
 from dbops.models import Operation
+from dbops.wording import counted
 
 
 class Command(DbopsCommand):
@@ -36,9 +37,9 @@ class Command(DbopsCommand):
                 for name in names if state != "passed" else ():
                     self.console.say(f"  {name}")
         if result["failed"]:
-            sentence = f"{len(result['failed'])} triggers of {environment} do not do their work."
+            failed = counted(len(result["failed"]), "trigger fails", "triggers fail")
             raise TriggerDriftError(
-                sentence,
+                f"{failed} to do as promised in {environment}.",
                 hint=f"See whether they are as they should be: python manage.py verify_triggers "
                 f"--env {environment}",
                 result=result,

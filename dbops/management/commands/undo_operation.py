@@ -14,6 +14,7 @@ from dbops.management.operation_command import (
 from dbops.models import Operation
 from dbops.policy import is_protected
 from dbops.runner import Outcome
+from dbops.wording import counted
 
 
 class Command(DbopsCommand):
@@ -24,7 +25,10 @@ class Command(DbopsCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         super().add_arguments(parser)
         parser.add_argument(
-            "id", metavar="ID", nargs="?", help="the operation to undo (default: the latest)"
+            "id",
+            metavar="ID",
+            nargs="?",
+            help="the operation to undo (default: the latest that replaced something)",
         )
         parser.add_argument("--env", metavar="ENV", help="the latest of dev, test or prod")
 
@@ -35,9 +39,10 @@ class Command(DbopsCommand):
         if kept_database(done) is None and not replaced_triggers(done):
             raise _nothing_to_undo(done)
         target = done.target
-        self.confirm(
-            f"Put back what {target} held before {done}?", Operation.Kind.UNDO, target, options
-        )
+        question = f"Put back what {target} held before {done}?"
+        self.confirm(question, Operation.Kind.UNDO, options, target=target)
+        if not options["id"]:
+            self.console.note(f"The latest that replaced something: {done}")
         outcome = self.run_operation(
             Operation.Kind.UNDO, options, target=target, wishes={"operation": done.id}
         )
@@ -64,8 +69,9 @@ def _chosen(options: dict[str, Any]) -> Operation:
 
 def _told(done: Operation, outcome: Outcome) -> str:
     if done.kind == Operation.Kind.TRIGGERS:
-        count = outcome.result["triggers"]
-        return f"{count} triggers of {done.target} are back as they were before {done.id}."
+        count, where = outcome.result["triggers"], f"of {done.target}"
+        back = counted(count, f"trigger {where} is", f"triggers {where} are")
+        return f"{back} back as before {done.id}."
     return (
         f"{done.target} is as it was before {done.id}, out of use for "
         f"{outcome.result['outage_ms']:.0f} ms. Undo this too: "

@@ -32,6 +32,7 @@ from dbops.postgres.triggers.planning import (
 from dbops.postgres.triggers.sets import install_sets
 from dbops.postgres.triggers.survey import FUNCTIONS, file, functions, survey
 from dbops.postgres.triggers.wishes import NOTHING, Wishes
+from dbops.wording import counted
 
 LOCK_TIMEOUT = 5.0
 """Seconds to wait for each table."""
@@ -216,7 +217,7 @@ def _remove_rest(connection: Connection) -> tuple[list[str], list[str]]:
         carry_out(f"DROP EVENT TRIGGER {event.NAME}")
     rows = history.count(connection)
     if rows:
-        kept.append(f"{history.TABLE} holds {rows} rows")
+        kept.append(f"{history.TABLE} holds {counted(rows, 'row')}")
     elif rows is not None and not _is_recorded(connection):
         carry_out(f"DROP TABLE {history.TABLE}")
     for name in _idle_functions(connection):

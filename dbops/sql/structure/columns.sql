@@ -39,7 +39,12 @@ SELECT 'pg_class'::regclass::oid, a.attrelid, a.attnum,
                                  WHEN 'l' THEN 'COMPRESSION lz4' END,
            'STATISTICS ' || nullif(a.attstattarget, -1),
            'WITH (' || array_to_string(a.attoptions, ', ') || ')',
-           'OPTIONS (' || array_to_string(a.attfdwoptions, ', ') || ')') END
+           -- A password may stand among them, and what is read here is shown.
+           CASE WHEN a.attfdwoptions IS NOT NULL THEN (
+               SELECT format('OPTIONS (%s)', string_agg(regexp_replace(o,
+                          '^([^=]*(pass|secret|token|credential|api_?key)[^=]*)=.*', '\1=***', 'i'),
+                        ', ' ORDER BY n))
+                 FROM unnest(a.attfdwoptions) WITH ORDINALITY AS given(o, n)) END) END
   FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid JOIN pg_type t ON t.oid = a.atttypid
   LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
  WHERE a.attrelid >= 16384 AND a.attnum > 0 AND NOT a.attisdropped
