@@ -9,6 +9,7 @@ from django.conf import settings
 from django.contrib.auth.forms import (
     AuthenticationForm,
     BaseUserCreationForm,
+    PasswordChangeForm,
     PasswordResetForm,
     UserCreationForm,
 )
@@ -46,15 +47,24 @@ class SignInForm(AuthenticationForm):
 
     def check(self, name: str, password: str) -> User:
         """Who it is. ValidationError with the one sentence of all refusals."""
-        try:
-            with one_of_few():
-                return authenticate_person(self.request, name, password, Door.BROWSER)
-        except Crowded:
-            self.retry_after = RETRY_SECONDS
-            raise ValidationError("Many sign in at this moment. Try again.") from None
-        except SignInRefused as refused:
-            self.retry_after = refused.retry_after
-            raise ValidationError(str(refused)) from None
+        return check_person(self, self.request, name, password)
+
+
+def check_person(form: Any, request: HttpRequest, name: str, password: str) -> User:
+    """Whose name and password it is; ``form.retry_after`` is set where a limit refused it.
+
+    Raises:
+        ValidationError: with the one sentence of all refusals.
+    """
+    try:
+        with one_of_few():
+            return authenticate_person(request, name, password, Door.BROWSER)
+    except Crowded:
+        form.retry_after = RETRY_SECONDS
+        raise ValidationError("Many sign in at this moment. Try again.") from None
+    except SignInRefused as refused:
+        form.retry_after = refused.retry_after
+        raise ValidationError(str(refused)) from None
 
 
 class ConfirmForm(SignInForm):
@@ -70,6 +80,19 @@ class ConfirmForm(SignInForm):
         if password := self.cleaned_data.get("password"):
             self.user_cache = self.check(self.request.user.get_username(), password)
         return self.cleaned_data
+
+
+class ChangeForm(PasswordChangeForm):
+    """A new password by the old one, which is guessed here no more often than anywhere else."""
+
+    request: HttpRequest
+    retry_after: int | None = None
+
+    def clean_old_password(self) -> str:
+        given = str(self.cleaned_data["old_password"])
+        if check_person(self, self.request, self.user.get_username(), given) != self.user:
+            raise ValidationError(self.error_messages["password_incorrect"])
+        return given
 
 
 class CodeForm(forms.Form):

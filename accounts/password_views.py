@@ -17,9 +17,10 @@ from django.urls import reverse_lazy
 from django.utils.decorators import method_decorator
 from django.views.decorators.cache import never_cache
 
-from accounts import browser, mails
-from accounts.forms import ResetForm
+from accounts import browser, mails, second_factor
+from accounts.forms import ChangeForm, ResetForm
 from accounts.sessions import keeping
+from accounts.views import LimitedFormView
 
 _SAME_FOR_ALL = (
     "If an account has this address, a link is on its way to it. It opens once, and for an hour."
@@ -27,17 +28,25 @@ _SAME_FOR_ALL = (
 
 
 @method_decorator(never_cache, name="dispatch")
-class ChangeView(PasswordChangeView):
-    """The own password; this session stays, all others end."""
+class ChangeView(LimitedFormView, PasswordChangeView):
+    """The own password; this session stays, all others end. It is a recent proof only where a
+    password is all there is to prove."""
 
     template_name = "accounts/password.html"
+    form_class = ChangeForm
     success_url = reverse_lazy("accounts:sessions")
+
+    def get_form(self, form_class: Any = None) -> Any:
+        form = super().get_form(form_class)
+        form.request = self.request
+        return form
 
     def form_valid(self, form: Any) -> HttpResponse:
         with keeping(self.request.account_session):  # type: ignore[attr-defined]
             form.save()
         update_session_auth_hash(self.request, form.user)
-        browser.prove(self.request)
+        if not second_factor.has_second_factor(form.user):
+            browser.prove(self.request)
         messages.success(self.request, "The password is changed. All other sessions have ended.")
         return redirect(self.get_success_url())
 

@@ -274,6 +274,20 @@ def test_passwords_are_long_and_not_common_and_of_any_characters(
         assert answer.status_code == 302
 
 
+def test_a_stolen_session_guesses_the_password_no_more_often_than_anybody(nora: User) -> None:
+    """Fault 56: the page that changes the password counts with the doors."""
+    client = signed_in()
+    form = {"old_password": "wrong horse", "new_password1": OTHER, "new_password2": OTHER}
+    codes = [client.post("/accounts/password/", form).status_code for _ in range(6)]
+    assert codes == [200] * 5 + [429]
+    answer = client.post("/accounts/password/", form | {"old_password": PASSWORD})
+    assert answer.status_code == 429
+    assert int(answer.headers["Retry-After"]) > 0
+    assert nora.events.filter(event="sign_in_failed").count() == 5
+    nora.refresh_from_db()
+    assert nora.check_password(PASSWORD)
+
+
 def _mailed() -> str:
     for thread in threading.enumerate():
         if thread.name == "mail":

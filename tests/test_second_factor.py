@@ -193,6 +193,20 @@ def test_a_recent_proof_takes_both(nora: User, codes: list[str]) -> None:
 
 
 @pytest.mark.django_db(transaction=True, databases=["default", "control"])
+def test_a_changed_password_is_no_proof_of_the_second_factor(nora: User, codes: list[str]) -> None:
+    client = Client()
+    step_one(client)
+    client.post(CODE, {"code": codes[0]})
+    session = client.session
+    session["proven_at"] = 0
+    session.save()
+    new = "quite another 8 staple"
+    form = {"old_password": PASSWORD, "new_password1": new, "new_password2": new}
+    assert client.post("/accounts/password/", form).status_code == 302
+    answer = client.post(f"{PAGE}remove/")
+    assert answer.headers["Location"].startswith("/accounts/confirm/")
+
+
 def test_parallel_guesses_are_counted_one_by_one(nora: User) -> None:
     TOTPDevice.objects.create(user=nora, confirmed=True)
     outcomes: list[str] = []
