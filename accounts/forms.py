@@ -113,25 +113,24 @@ class RegisterForm(UserCreationForm):
 
     class Meta(BaseUserCreationForm.Meta):
         model = User
-        fields = ("username", "first_name", "last_name", "email")
+        fields = ("username", "first_name", "last_name")
 
-    def __init__(self, *args: Any, email: str = "", **kwargs: Any) -> None:
+    def __init__(self, *args: Any, email: str, **kwargs: Any) -> None:
         """``email`` is the one invited, which is not asked for."""
         super().__init__(*args, **kwargs)
         self.fields["username"].help_text = "Letters, digits and @ . + - _"
         self.fields["password2"].help_text = ""
-        if email:
-            del self.fields["email"]
-            self.instance.email = email
-        else:
-            self.fields["email"].required = True
+        self.instance.email = email
 
-    def clean_email(self) -> str:
-        """Here, and not by the constraint, so that the sentence stands where it belongs."""
-        email = str(self.cleaned_data["email"])
-        if User.objects.filter(email__iexact=email).exists():
-            raise ValidationError("This address cannot be used.")
-        return email
+
+class AskForm(forms.Form):
+    """Where the link goes by which somebody registers."""
+
+    email = forms.EmailField(
+        label="E-mail address",
+        max_length=200,
+        widget=forms.EmailInput(attrs={"autocomplete": "email", "autofocus": True}),
+    )
 
 
 class ResetForm(PasswordResetForm):

@@ -1,4 +1,8 @@
-"""Invitations: a signed link that lets somebody register once, with roles chosen beforehand."""
+"""Invitations: a signed link that lets somebody register once, with roles chosen beforehand.
+
+Where anybody may register, people invite themselves: so an address is known to be theirs before
+there is an account, and nobody learns whose addresses have one.
+"""
 
 from __future__ import annotations
 
@@ -17,11 +21,14 @@ from django.urls import reverse
 from django.utils import timezone
 
 from accounts import mails
+from accounts.addresses import client_address
 from accounts.history import record
 from accounts.models import AccountEvent, Door, Invitation, User
 from skinspire.permissions import covers, names_of
 
 _SALT = "accounts.invitation"
+_ASKED_FOR_ONE, _ASKED_FROM_ONE = 3, 20
+"""Links an hour for one e-mail address, and links asked for from one place."""
 
 
 class InvitationOver(Exception):
@@ -40,22 +47,58 @@ def prepare(invitation: Invitation, *, by: str, days: int | None = None) -> None
 
 
 def invite(
-    email: str, roles: Iterable[Group] = (), *, by: str, days: int | None = None
+    email: str,
+    roles: Iterable[Group] = (),
+    *,
+    by: str,
+    days: int | None = None,
+    request: Any = None,
 ) -> Invitation:
-    """Write down that somebody may register."""
+    """Write down that somebody may register.
+
+    Args:
+        by: whose name the mail tells; "" where people invite themselves.
+        days: as of :func:`prepare`.
+    """
     invitation = Invitation(email=email)
     prepare(invitation, by=by, days=days)
     with transaction.atomic():
         invitation.save()
         invitation.roles.set(roles)
-        note(invitation)
+        note(invitation, request)
     return invitation
+
+
+def ask(email: str, request: Any) -> None:
+    """Send somebody who wants to register a link, or to whoever has an account already, that he
+    has. Nothing is sent where much was: nobody's mailbox can be filled."""
+    recent = AccountEvent.objects.filter(
+        event=AccountEvent.Event.INVITED, user=None, at__gt=timezone.now() - timedelta(hours=1)
+    )
+    here = recent.filter(address=client_address(request) or None)
+    if (
+        recent.filter(detail__iexact=email).count() >= _ASKED_FOR_ONE
+        or here.count() >= _ASKED_FROM_ONE
+    ):
+        return
+    user = User.objects.filter(email__iexact=email).first()
+    if user is None:
+        invitation = invite(email, by="", request=request)
+        mail(invitation, request.build_absolute_uri(path_of(invitation)))
+        return
+    _note(email, request)
+    url = request.build_absolute_uri(reverse("accounts:reset"))
+    _mail("You have an account", "accounts/mail/account.txt", user.email, url=url, user=user)
 
 
 def note(invitation: Invitation, request: Any = None) -> None:
     """Write down that somebody was invited, never the link."""
+    _note(invitation.email, request)
+
+
+def _note(email: str, request: Any) -> None:
     done = AccountEvent.Outcome.DONE
-    record(AccountEvent.Event.INVITED, request=request, outcome=done, detail=invitation.email)
+    record(AccountEvent.Event.INVITED, request=request, outcome=done, detail=email)
 
 
 def path_of(invitation: Invitation) -> str:
@@ -75,26 +118,29 @@ def find_open(token: str) -> Invitation | None:
 
 def mail(invitation: Invitation, url: str) -> None:
     """Send the link to whom it is for."""
-    context = {"url": url, "invitation": invitation}
-    body = loader.render_to_string("accounts/mail/invitation.txt", context)
-    mails.send_later(EmailMessage("You are invited to Skinspire", body, to=[invitation.email]))
+    subject = "You are invited to Skinspire" if invitation.invited_by else "Your account"
+    template = "accounts/mail/invitation.txt"
+    _mail(subject, template, invitation.email, url=url, invitation=invitation)
 
 
-def register(user: User, invitation: Invitation | None, request: Any) -> None:
-    """Save a new account, and use up what let it in.
+def _mail(subject: str, template: str, email: str, **context: Any) -> None:
+    body = loader.render_to_string(template, context)
+    mails.send_later(EmailMessage(subject, body, to=[email]))
+
+
+def register(user: User, invitation: Invitation, request: Any) -> None:
+    """Save a new account, and use up the invitation.
 
     Raises:
         InvitationOver: nothing was saved.
     """
     with transaction.atomic():
-        if invitation is not None:
-            still = Invitation.objects.open().filter(pk=invitation.pk)
-            if not still.update(used_at=Now()):
-                raise InvitationOver
+        still = Invitation.objects.open().filter(pk=invitation.pk)
+        if not still.update(used_at=Now()):
+            raise InvitationOver
         user.save()
-        if invitation is not None:
-            user.groups.set(invitation.roles.all())
-            Invitation.objects.filter(pk=invitation.pk).update(account=user)
+        user.groups.set(invitation.roles.all())
+        Invitation.objects.filter(pk=invitation.pk).update(account=user)
         done = AccountEvent.Outcome.DONE
         registered = AccountEvent.Event.REGISTERED
         record(registered, user=user, door=Door.BROWSER, request=request, outcome=done)

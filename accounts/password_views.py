@@ -19,6 +19,7 @@ from django.views.decorators.cache import never_cache
 
 from accounts import browser, mails, second_factor
 from accounts.forms import ChangeForm, ResetForm
+from accounts.limits import forget_guesses
 from accounts.sessions import keeping
 from accounts.views import LimitedFormView
 
@@ -79,5 +80,6 @@ class NewPasswordView(PasswordResetConfirmView):
 
     def form_valid(self, form: Any) -> HttpResponse:
         answer = super().form_valid(form)
+        forget_guesses(form.user.get_username())  # the owner's mailbox says that this is he
         messages.success(self.request, "The password is changed. Sign in with it.")
         return answer

@@ -11,7 +11,7 @@ urlpatterns = [
     path("login/code/", views.CodeView.as_view(), name="code"),
     path("logout/", LogoutView.as_view(), name="logout"),  # POST only
     path("confirm/", views.ConfirmView.as_view(), name="confirm"),
-    path("register/", registration_views.RegisterView.as_view(), name="register"),
+    path("register/", registration_views.AskView.as_view(), name="register"),
     path(
         "register/<str:token>/",
         registration_views.RegisterView.as_view(),

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from importlib import resources
 
 from django.contrib.auth import get_user_model
-from django.contrib.auth.models import Permission
+from django.contrib.auth.models import Group
 from django.core.management import call_command
 from django.db import connections
 
@@ -104,16 +104,15 @@ def load_sample() -> str:
 
 
 def create_operator() -> str:
-    """Create the operator in the console's environment, or give it a new password; the password."""
+    """An administrator in the console's environment, new or with a new password; the password."""
     password = secrets.token_urlsafe(12)
     alias = CONSOLE_ENVIRONMENT
     connections[alias].close()
     users = get_user_model()._default_manager.using(alias)
-    user, _ = users.get_or_create(username=OPERATOR, defaults={"is_staff": True})
+    user, _ = users.get_or_create(username=OPERATOR)
     user.set_password(password)
     user.save(using=alias)
-    allowed = Permission.objects.using(alias).filter(content_type__app_label="dbops")
-    user.user_permissions.set(allowed)
+    user.groups.set(Group.objects.using(alias).filter(name="administrator"))
     connections[alias].close()
     return password
 

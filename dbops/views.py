@@ -102,7 +102,7 @@ def _card(facts: EnvironmentFacts, user: Any) -> Card:
         actions=frozenset(
             str(kind)
             for kind, permission in PERMISSIONS.items()
-            if user.is_staff and may(user, permission, name) and is_allowed(kind, name)
+            if may(user, permission, name) and is_allowed(kind, name)
         ),
     )
 

@@ -1,6 +1,7 @@
 """The project itself: what has to hold for every connection and after every migration."""
 
 from django.apps import AppConfig, apps
+from django.contrib.admin import apps as admin
 from django.db.backends.signals import connection_created
 from django.db.models.signals import post_migrate
 
@@ -18,3 +19,8 @@ class SkinspireConfig(AppConfig):
             sender=apps.get_app_config("accounts"),
             dispatch_uid="skinspire.guarantees",
         )
+
+
+class ConsoleConfig(admin.AdminConfig):
+    default = False  # named in INSTALLED_APPS
+    default_site = "skinspire.console.ConsoleSite"

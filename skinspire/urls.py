@@ -10,10 +10,6 @@ from drf_spectacular.views import SpectacularAPIView
 from skinspire.api import DocumentationView
 from skinspire.problems import no_such_path
 
-admin.site.site_header = admin.site.site_title = "Skinspire"
-admin.site.index_title = "Records"
-admin.site.enable_nav_sidebar = False  # the bar at the top leads everywhere
-
 _to_login = RedirectView.as_view(pattern_name="accounts:login", query_string=True)
 
 urlpatterns = [

@@ -29,9 +29,7 @@ def ship_roles() -> None:
 
 def person(role: str, **more: Any) -> User:
     """``role``: one of the shipped ones, "nothing", or "superuser"."""
-    user = User.objects.create_user(
-        f"a-{role}", is_staff=True, is_superuser=role == "superuser", **more
-    )
+    user = User.objects.create_user(f"a-{role}", is_superuser=role == "superuser", **more)
     if role in ROLES:
         user.groups.add(Group.objects.get(name=role))
     return user

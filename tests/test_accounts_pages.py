@@ -12,6 +12,7 @@ from io import StringIO
 from typing import Any
 
 import pytest
+from axes.models import AccessFailureLog
 from django.contrib.auth.models import Group, Permission
 from django.core import mail
 from django.core.management import CommandError, call_command
@@ -23,6 +24,7 @@ from django.utils import timezone
 
 from accounts import browser, invitations
 from accounts.admission import one_of_few
+from accounts.limits import name_key
 from accounts.models import AccountEvent, Invitation, Session, User
 
 pytestmark = pytest.mark.django_db(databases=["default", "control", "test", "prod"])
@@ -306,12 +308,16 @@ def _reset(link: str, password: str = OTHER) -> Any:
 
 def test_a_password_is_reset_by_a_link_that_opens_once(nora: User) -> None:
     inside = signed_in()
+    for _ in range(6):  # she has forgotten it, and is kept waiting
+        answer = Client().post(LOGIN, {"username": "nora", "password": "forgotten"})
+    assert answer.status_code == 429
     Client().post("/accounts/password/reset/", {"email": "NORA@example.org"})
     link = _mailed()
     assert "Sign in with it." in told(_reset(link))
     nora.refresh_from_db()
     assert nora.check_password(OTHER)
     assert not is_in(inside)
+    assert not AccessFailureLog.objects.filter(username=name_key("nora")).exists()
     assert "This link is over" in told(_reset(link, "a third 9 password"))
     nora.refresh_from_db()
     assert nora.check_password(OTHER)
@@ -363,20 +369,57 @@ def test_an_invitation_opens_once_and_gives_its_roles(operators: Group) -> None:
     assert Invitation.objects.get().account == omar
 
 
-def test_whoever_registers_gets_no_power_he_names(settings: Any, nora: User) -> None:
-    """Fault 66: is_staff, is_superuser, groups, id and the like are ignored, by both ways in."""
+def _ask(email: str) -> str:
+    """What the page says of an address that wants to register."""
+    return told(Client().post("/accounts/register/", {"email": email}, follow=True))
+
+
+def test_where_anybody_may_register_the_address_is_proved_first(settings: Any) -> None:
     settings.ACCOUNT_REGISTRATION = "open"
-    assert Client().post("/accounts/register/", POWERS | NEW).status_code == 302
+    assert "A link is on its way" in _ask("omar@example.org")
+    assert not User.objects.exists()
+    link = _mailed()
+    assert "Your account is ready" in told(Client().post(link, NEW, follow=True))
+    omar = User.objects.get()
+    assert (omar.email, omar.groups.count()) == ("omar@example.org", 0)
+
+
+def test_registering_does_not_tell_who_has_an_account(settings: Any, nora: User) -> None:
+    settings.ACCOUNT_REGISTRATION = "open"
+    answers = [_ask(email) for email in ("NORA@example.org", "new@example.org")]
+    assert len({re.sub(r'value="[^"]{32,}"', "", it) for it in answers}) == 1
+    assert _mailed().startswith("/accounts/")
+    letters = {it.to[0]: str(it.body) for it in mail.outbox}
+    assert "has an account already: nora" in letters["nora@example.org"]
+    assert Invitation.objects.get().email == "new@example.org"
+
+
+def test_nobody_fills_mailboxes_by_registering(settings: Any, nora: User) -> None:
+    settings.ACCOUNT_REGISTRATION = "open"
+    for email in ["new@example.org", "NEW@example.org", "nora@example.org"] * 2:
+        _ask(email)
+    _ask("new@example.org")
+    _mailed()
+    assert sorted(it.to[0].lower() for it in mail.outbox) == [
+        *["new@example.org"] * 3, *["nora@example.org"] * 2,
+    ]  # fmt: skip
+    for number in range(30):
+        _ask(f"{number}@example.org")
+    assert Invitation.objects.count() == 3 + 15
+
+
+def test_whoever_registers_gets_no_power_he_names(nora: User) -> None:
+    """Fault 66: is_staff, is_superuser, groups, id and the like are ignored."""
     link = invitations.path_of(invitations.invite("i@example.org", by="root"))
     assert Client().post(link, POWERS | NEW | {"username": "invited"}).status_code == 302
-    for user in User.objects.exclude(pk=nora.pk):
-        assert (user.is_staff, user.is_superuser) == (False, False)
-        assert user.is_active
-        assert user.last_login is None
-        assert not user.groups.exists()
-        assert not user.user_permissions.exists()
-        assert user.pk != 1
-    assert User.objects.get(username="invited").email == "i@example.org"
+    user = User.objects.get(username="invited")
+    assert (user.is_staff, user.is_superuser) == (False, False)
+    assert user.is_active
+    assert user.last_login is None
+    assert not user.groups.exists()
+    assert not user.user_permissions.exists()
+    assert user.pk != 1
+    assert user.email == "i@example.org"
     nora.refresh_from_db()
     assert nora.username == "nora"
 
@@ -399,14 +442,10 @@ def test_who_may_register_is_a_setting(settings: Any, way: str, status: int) -> 
     assert ("Register" in told(Client().get(LOGIN))) == (way == "open")
 
 
-def test_a_name_or_address_that_is_taken_is_refused(settings: Any, nora: User) -> None:
-    settings.ACCOUNT_REGISTRATION = "open"
-    page = Client().post(
-        "/accounts/register/", NEW | {"username": "NORA", "email": "NORA@example.org"}
-    )
-    assert page.status_code == 200
+def test_a_name_or_address_that_is_taken_is_refused(nora: User) -> None:
     link = invitations.path_of(invitations.invite("Nora@example.org", by="root"))
     assert "cannot be used" in told(Client().post(link, NEW))
+    assert "already exists" in told(Client().post(link, NEW | {"username": "NORA"}))
     assert User.objects.count() == 1
     assert Invitation.objects.get().used_at is None
 

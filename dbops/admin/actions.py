@@ -45,19 +45,19 @@ PERMISSIONS: dict[str, str] = {
 
 def may_see_operations(user: Any) -> bool:
     """Whoever may start one may see what became of it."""
-    return bool(user.is_staff and user.has_module_perms("dbops"))
+    return bool(user.has_module_perms("dbops"))
 
 
 @method_decorator(never_cache, name="dispatch")
-class StaffView(PermissionRequiredMixin, View):
-    """Strangers go to the login page; staff without the permission, and all others, get 403."""
+class PermittedView(PermissionRequiredMixin, View):
+    """Strangers go to the login page, whoever lacks the permission gets 403."""
 
     request: HttpRequest
 
     def has_permission(self) -> bool:
         user = self.request.user
         wanted = self.get_permission_required()
-        return user.is_staff and all(may_somewhere(user, it) for it in wanted)
+        return all(may_somewhere(user, it) for it in wanted)
 
     def require(self, *environments: str) -> None:
         """
@@ -69,7 +69,7 @@ class StaffView(PermissionRequiredMixin, View):
                 raise PermissionDenied
 
 
-class ActionView(StaffView):
+class ActionView(PermittedView):
     """GET asks. POST shows what will happen. POST with ``confirm`` submits it."""
 
     kind: str
@@ -215,7 +215,7 @@ class UndoView(ActionView):
         )
 
 
-class SeeingView(StaffView):
+class SeeingView(PermittedView):
     """For whoever may see operations."""
 
     def has_permission(self) -> bool:
@@ -233,7 +233,7 @@ class ProgressView(SeeingView):
         return JsonResponse(progress_json(operation, int(after) if after.isdecimal() else 0))
 
 
-class CancelView(StaffView):
+class CancelView(PermittedView):
     """Ask an operation to stop."""
 
     permission_required = "dbops.cancel"
@@ -250,7 +250,7 @@ class CancelView(StaffView):
         return redirect(OPERATION_PAGE, operation.pk)
 
 
-class PinView(StaffView):
+class PinView(PermittedView):
     """Pin a backup, so that pruning never deletes it, or unpin it."""
 
     permission_required = "dbops.pin_backup"

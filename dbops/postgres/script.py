@@ -47,7 +47,8 @@ __all__ = [
 PUBLIC_FIRST = "SELECT pg_catalog.set_config('search_path', 'public, pg_catalog', false)"
 """Hand-written scripts expect what psql gives them; pg_dump's set their own path first."""
 _PARTIAL_HINT = (
-    "The dump leaves out a schema that it needs. Make it again without --schema, or with that one too."
+    "The dump leaves out a schema that it needs. "
+    "Make it again without --schema, or with that one too."
 )
 _COPY_PORTION = 64 * 1024
 _READING = {"client_encoding": "UTF8", "standard_conforming_strings": "on"}

@@ -106,7 +106,7 @@ INSTALLED_APPS = [
     "dbbackup",
     "django_tasks",
     "django_tasks_db",
-    "django.contrib.admin",
+    "skinspire.apps.ConsoleConfig",  # django.contrib.admin
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
@@ -120,6 +120,7 @@ INSTALLED_APPS = [
 ]
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
+    "skinspire.headers.HeadersMiddleware",
     "skinspire.probes.ProbeMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "csp.middleware.CSPMiddleware",
