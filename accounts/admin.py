@@ -20,6 +20,7 @@ from accounts.invitations import roles_of_giver
 from accounts.limits import forget_guesses
 from accounts.models import AccountEvent, User
 from accounts.sessions import end_sessions_of
+from skinspire.lists import ListedLeniently
 from skinspire.permissions import covers, names_of
 
 _FOR_GOOD = datetime(9000, 1, 1, tzinfo=UTC)
@@ -36,7 +37,7 @@ def outranks(person: Any, other: User) -> bool:
 
 
 @admin.register(User)
-class PeopleAdmin(UserAdmin):
+class PeopleAdmin(ListedLeniently, UserAdmin):
     actions = ("lock", "unlock", "end_sessions", "remove_second_factor")
     list_display = ("username", "email", "first_name", "last_name", "is_active", "state")
 
@@ -106,7 +107,7 @@ admin.site.unregister(Group)
 
 
 @admin.register(Group)
-class RoleAdmin(GroupAdmin):
+class RoleAdmin(ListedLeniently, GroupAdmin):
     """Of a role only those change anything who may all it may, and may add no more than that."""
 
     def _reaches(self, request: HttpRequest, group: Any) -> bool:

@@ -252,7 +252,7 @@ def rows() -> None:
 @pytest.mark.parametrize(
     ("query", "count"),
     [
-        ("q=omar", 2), ("q=192.0.2.1", 1), ("q=2001:db8:0::1", 1), ("q=%00", 3), ("q=nobody", 0),
+        ("q=omar", 2), ("q=192.0.2.1", 1), ("q=2001:db8:0::1", 1), ("q=nobody", 0),
         ("event=sign_in_failed", 1), ("door=api&outcome=done", 3), ("outcome=refused", 0),
     ],
 )  # fmt: skip

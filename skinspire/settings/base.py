@@ -124,6 +124,7 @@ MIDDLEWARE = [
     "skinspire.probes.ProbeMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "csp.middleware.CSPMiddleware",
+    "skinspire.legible.LegibleMiddleware",
     "skinspire.outage.OutageMiddleware",  # outside everything below: all of it asks a database
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
