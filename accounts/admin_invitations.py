@@ -37,6 +37,8 @@ class InvitationAdmin(ListedLeniently, admin.ModelAdmin):
     def link(self, invitation: Invitation) -> SafeString | str:
         if self.state(invitation) != "open":
             return "opens no more"
+        if not invitations.may_hand_on(self._request.user, invitation):
+            return "for those to see who may all its roles may"
         return format_html("<code>{}</code>", self._url(invitation))
 
     def _url(self, invitation: Invitation) -> str:

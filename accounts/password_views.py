@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth import update_session_auth_hash
+from django.contrib.auth.tokens import PasswordResetTokenGenerator
 from django.contrib.auth.views import (
     PasswordChangeView,
     PasswordResetConfirmView,
@@ -22,6 +24,15 @@ from accounts.forms import ChangeForm, ResetForm
 from accounts.limits import forget_guesses
 from accounts.sessions import keeping
 from accounts.views import LimitedFormView
+
+
+class _Links(PasswordResetTokenGenerator):
+    """Links that open in the environment they were made in: others may share its SECRET_KEY, and
+    hold a copy of the account."""
+
+    def _make_hash_value(self, user: Any, timestamp: int) -> str:
+        return f"{super()._make_hash_value(user, timestamp)}{settings.ENVIRONMENT.name}"
+
 
 _SAME_FOR_ALL = (
     "If an account has this address, a link is on its way to it. It opens once, and for an hour."
@@ -58,6 +69,7 @@ class ResetView(PasswordResetView):
 
     template_name = "accounts/reset.html"
     form_class = ResetForm
+    token_generator = _Links()
     subject_template_name = "accounts/mail/reset_subject.txt"
     email_template_name = "accounts/mail/reset.txt"
     success_url = reverse_lazy("accounts:login")
@@ -76,6 +88,7 @@ class NewPasswordView(PasswordResetConfirmView):
     """Where the link leads. It is used up by the password it sets; all sessions end."""
 
     template_name = "accounts/new_password.html"
+    token_generator = _Links()
     success_url = reverse_lazy("accounts:login")
 
     def form_valid(self, form: Any) -> HttpResponse:

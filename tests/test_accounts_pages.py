@@ -7,6 +7,7 @@ import re
 import threading
 import time
 from contextlib import ExitStack
+from dataclasses import replace
 from datetime import timedelta
 from io import StringIO
 from typing import Any
@@ -464,6 +465,47 @@ def test_an_invitation_is_made_in_the_admin(root: User, operators: Group) -> Non
     assert link[1] in told(page)
 
 
+def test_a_link_is_shown_to_those_who_could_have_made_it(root: User, operators: Group) -> None:
+    """Who may look at invitations does not become what others were invited as."""
+    desk = User.objects.create_user("desk", password=PASSWORD, is_staff=True)
+    desk.user_permissions.add(Permission.objects.get(codename="view_invitation"))
+    operators.permissions.add(Permission.objects.get(codename="restore"))
+    for roles, shown in (([operators], False), ([], True)):
+        invitation = invitations.invite("o@example.org", roles, by="root")
+        link = invitations.path_of(invitation)
+        page = f"/admin/accounts/invitation/{invitation.pk}/change/"
+        assert (link in told(signed_in("desk").get(page))) is shown
+        assert link in told(signed_in("root").get(page))
+
+
+def test_who_is_thrown_out_does_not_come_back_by_an_own_invitation(
+    nora: User, operators: Group
+) -> None:
+    """Fault 62: nor with a role taken away since then."""
+    operators.permissions.add(Permission.objects.get(codename="restore"))
+    nora.user_permissions.set(operators.permissions.all())
+    link = invitations.path_of(invitations.invite("o@example.org", [operators], by="nora"))
+    assert Client().get(link).status_code == 200
+    nora.user_permissions.clear()
+    assert Client().get(link).status_code == 410
+    plain = invitations.path_of(invitations.invite("p@example.org", by="nora"))
+    assert Client().get(plain).status_code == 200
+    User.objects.filter(pk=nora.pk).update(is_active=False)
+    assert Client().get(plain).status_code == 410
+    form = {"username": "omar", "password1": OTHER, "password2": OTHER}
+    assert Client().post(plain, form).status_code == 410
+    assert not User.objects.filter(username="omar").exists()
+
+
+def test_links_of_another_environment_open_nothing(nora: User, settings: Any) -> None:
+    """Environments may share a SECRET_KEY, and one may hold a copy of the other's accounts."""
+    Client().post("/accounts/password/reset/", {"email": nora.email})
+    reset, invited = _mailed(), invitations.path_of(invitations.invite("o@example.org", by=""))
+    settings.ENVIRONMENT = replace(settings.ENVIRONMENT, name="prod")
+    assert "This link is over" in told(Client().get(reset, follow=True))
+    assert Client().get(invited).status_code == 410
+
+
 def test_nobody_hands_on_more_than_he_may_himself(nora: User, operators: Group) -> None:
     permission = Permission.objects.get(codename="restore")
     operators.permissions.add(permission)
@@ -514,6 +556,8 @@ def test_actions_on_people_need_a_recent_proof_and_their_list_does_not(root: Use
     path = "/admin/accounts/user/"
     assert client.get(path).status_code == 200
     answer = client.post(path, {"action": "lock", "_selected_action": [root.pk]})
+    assert answer.headers["Location"].startswith("/accounts/confirm/")
+    answer = client.post("/admin/auth/group/", {"action": "delete_selected", "post": "yes"})
     assert answer.headers["Location"].startswith("/accounts/confirm/")
 
 

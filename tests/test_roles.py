@@ -336,6 +336,22 @@ def test_operations_are_stopped_and_backups_pinned_where_one_may(
         assert client.post(path).status_code == status
 
 
+def test_a_backup_is_verified_by_whoever_may_in_the_environment_it_is_of(quiet: None) -> None:
+    for environment in ("dev", "prod"):
+        make_backup(environment)
+    user, path = person("nothing"), reverse("admin:dbops_operation_verify")
+    user.user_permissions.add(Permission.objects.get(codename="verify_backup_dev"))
+    client = _signed_in("nothing")
+    codes = [client.post(path, {"backup": f"{it}-backup"}).status_code for it in ("dev", "prod")]
+    assert codes == [200, 403]
+
+
+def test_a_stranger_does_not_learn_which_operations_exist() -> None:
+    for key in (Operation.objects.create(kind="restore", target="dev", actor="x").pk, "nothing"):
+        answer = Client().get(reverse("admin:dbops_operation_undo", args=[key]))
+        assert answer.headers["Location"].startswith(LOGINS)
+
+
 def test_the_page_offers_what_a_role_may() -> None:
     page = reverse("admin:dbops_operation_changelist")
     assert "/copy/" in _signed_in("operator").get(page).content.decode()

@@ -192,7 +192,6 @@ def test_a_recent_proof_takes_both(nora: User, codes: list[str]) -> None:
     assert client.post("/accounts/confirm/", right).status_code == 302
 
 
-@pytest.mark.django_db(transaction=True, databases=["default", "control"])
 def test_a_changed_password_is_no_proof_of_the_second_factor(nora: User, codes: list[str]) -> None:
     client = Client()
     step_one(client)
@@ -207,6 +206,7 @@ def test_a_changed_password_is_no_proof_of_the_second_factor(nora: User, codes: 
     assert answer.headers["Location"].startswith("/accounts/confirm/")
 
 
+@pytest.mark.django_db(transaction=True, databases=["default", "control"])
 def test_parallel_guesses_are_counted_one_by_one(nora: User) -> None:
     TOTPDevice.objects.create(user=nora, confirmed=True)
     outcomes: list[str] = []

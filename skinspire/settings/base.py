@@ -197,7 +197,7 @@ ACCOUNT_FRESH_VIEWS = frozenset(
     }
 )
 """Views that need a recent one: what replaces databases, and what decides who gets in."""
-ACCOUNT_FRESH_FORMS = frozenset({"admin:accounts_user_changelist"})
+ACCOUNT_FRESH_FORMS = frozenset({"admin:accounts_user_changelist", "admin:auth_group_changelist"})
 """Views that need one for what is sent to them, not for looking."""
 ACCOUNT_REGISTRATION = read_word(env, "ACCOUNT_REGISTRATION", ("invitation", "off", "open"))
 ACCOUNT_INVITATION_DAYS = read_number(env, "ACCOUNT_INVITATION_DAYS", 7) or 7
