@@ -18,7 +18,7 @@ from accounts import second_factor
 from accounts.history import record
 from accounts.invitations import roles_of_giver
 from accounts.limits import forget_guesses
-from accounts.models import AccountEvent, User
+from accounts.models import AccountEvent, Session, User
 from accounts.sessions import end_sessions_of
 from skinspire.lists import ListedLeniently
 from skinspire.permissions import covers, names_of
@@ -52,6 +52,11 @@ class PeopleAdmin(ListedLeniently, UserAdmin):
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         may = super().has_delete_permission(request, obj)
         return may and (obj is None or outranks(request.user, obj))
+
+    def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
+        """Their sessions go with them, which nobody may delete by themselves."""
+        found, counts, wanted, protected = super().get_deleted_objects(objs, request)
+        return found, counts, set(wanted) - {Session._meta.verbose_name}, protected
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
         fields = (*super().get_readonly_fields(request, obj), "last_login", "date_joined")

@@ -54,6 +54,16 @@ def _begin(user: User) -> Session:
     return Session.objects.create(user=user, expires_at=later)
 
 
+def test_an_account_is_deleted_with_its_sessions_and_not_its_history(client: Client) -> None:
+    omar, root = User.objects.create_user("omar"), User.objects.create_superuser("root")
+    Client().force_login(omar)
+    client.force_login(root)
+    assert client.post(f"{PEOPLE}{omar.pk}/delete/", {"post": "yes"}).status_code == 302
+    assert not User.objects.filter(username="omar").exists()
+    assert not Session.objects.exclude(user=root).exists()
+    assert _history("event", username="omar")[-1] == "account_deleted"
+
+
 # Nobody rises
 
 
