@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from django import forms
@@ -138,7 +139,7 @@ class ResetForm(PasswordResetForm):
 
     def save(self, *args: Any, **kwargs: Any) -> None:
         self._request = kwargs.get("request")
-        super().save(*args, **kwargs)
+        mails.later(partial(super().save, *args, **kwargs))
 
     def get_users(self, email: str) -> Any:
         """Those who get one: few in an hour, so that nobody's mailbox can be filled."""
@@ -151,7 +152,7 @@ class ResetForm(PasswordResetForm):
         self, subject_template_name: str, email_template_name: str, context: dict[str, Any],
         from_email: str | None, to_email: str, html_email_template_name: str | None = None,
     ) -> None:  # fmt: skip
-        """Not while the page is waited for: how long it takes would tell who has an account."""
+        """A slow mail server keeps no other link waiting."""
         subject = "".join(loader.render_to_string(subject_template_name, context).splitlines())
         body = loader.render_to_string(email_template_name, context)
         mails.send_later(EmailMultiAlternatives(subject, body, from_email, [to_email]))
