@@ -6,10 +6,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 from django.contrib import admin, messages
+from django.contrib.admin.utils import unquote
 from django.contrib.auth.admin import GroupAdmin, UserAdmin
 from django.contrib.auth.models import Group, Permission
 from django.db.models import QuerySet
 from django.http import HttpRequest
+from django.shortcuts import redirect
 
 from accounts import admin_history as admin_history
 from accounts import admin_invitations as admin_invitations
@@ -52,6 +54,13 @@ class PeopleAdmin(ListedLeniently, UserAdmin):
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         may = super().has_delete_permission(request, obj)
         return may and (obj is None or outranks(request.user, obj))
+
+    def user_change_password(self, request: HttpRequest, id: str, form_url: str = "") -> Any:
+        """Of others. For the own one there is a page that asks for the old one: else a session left
+        open would be an account taken over."""
+        if unquote(id) == str(request.user.pk):
+            return redirect("accounts:password")
+        return super().user_change_password(request, id, form_url)
 
     def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
         """Their sessions go with them, which nobody may delete by themselves."""

@@ -54,6 +54,20 @@ def _begin(user: User) -> Session:
     return Session.objects.create(user=user, expires_at=later)
 
 
+def test_nobody_changes_the_own_password_without_the_old_one(
+    desk: Client, administrator: User
+) -> None:
+    new = {"password1": "quite another 8 staple", "password2": "quite another 8 staple",
+           "usable_password": "true"}  # fmt: skip
+    for method in (desk.get, desk.post):
+        answer = method(f"{PEOPLE}{administrator.pk}/password/", new)
+        assert answer.headers["Location"] == "/accounts/password/"
+    omar = User.objects.create_user("omar")
+    assert desk.post(f"{PEOPLE}{omar.pk}/password/", new).status_code == 302
+    omar.refresh_from_db()
+    assert omar.check_password("quite another 8 staple")
+
+
 def test_an_account_is_deleted_with_its_sessions_and_not_its_history(client: Client) -> None:
     omar, root = User.objects.create_user("omar"), User.objects.create_superuser("root")
     Client().force_login(omar)
