@@ -106,13 +106,15 @@ def test_wrong_codes_wait_longer_each_time_and_never_for_good(nora: User, codes:
     answer = client.post(CODE, {"code": codes[0]})
     assert answer.status_code in (429, 200)
     TOTPDevice.objects.update(throttling_failure_count=10)
+    written = AccountEvent.objects.count()
     answer = client.post(CODE, {"code": code_of(TOTPDevice.objects.get())})
     assert answer.status_code == 429
+    assert AccountEvent.objects.count() == written
     assert int(answer.headers["Retry-After"]) > 0
     TOTPDevice.objects.update(throttling_failure_timestamp="2020-01-01T00:00:00Z")
     client.post(CODE, {"code": "000000"})
     assert TOTPDevice.objects.get().throttling_failure_count == 10
-    assert AccountEvent.objects.filter(event="second_factor_failed").count() >= 4
+    assert AccountEvent.objects.filter(event="second_factor_failed").count() >= 2
 
 
 def test_the_second_step_ends_with_the_password_and_with_time(nora: User, codes: list[str]) -> None:
