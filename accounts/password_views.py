@@ -9,10 +9,12 @@ from django.contrib import messages
 from django.contrib.auth import update_session_auth_hash
 from django.contrib.auth.tokens import PasswordResetTokenGenerator
 from django.contrib.auth.views import (
+    INTERNAL_RESET_SESSION_TOKEN,
     PasswordChangeView,
     PasswordResetConfirmView,
     PasswordResetView,
 )
+from django.db import transaction
 from django.http import HttpResponse
 from django.shortcuts import redirect
 from django.urls import reverse_lazy
@@ -22,6 +24,7 @@ from django.views.decorators.cache import never_cache
 from accounts import browser, mails, second_factor
 from accounts.forms import ChangeForm, ResetForm
 from accounts.limits import forget_guesses
+from accounts.models import User
 from accounts.sessions import keeping
 from accounts.views import LimitedFormView
 
@@ -92,7 +95,13 @@ class NewPasswordView(PasswordResetConfirmView):
     success_url = reverse_lazy("accounts:login")
 
     def form_valid(self, form: Any) -> HttpResponse:
-        answer = super().form_valid(form)
+        token = self.request.session[INTERNAL_RESET_SESSION_TOKEN]
+        with transaction.atomic():  # once, also for two at once: the second sees the first's
+            user = User.objects.select_for_update(no_key=True).get(pk=form.user.pk)
+            if not self.token_generator.check_token(user, token):
+                self.validlink = False
+                return self.render_to_response(self.get_context_data())
+            answer = super().form_valid(form)
         forget_guesses(form.user.get_username())  # the owner's mailbox says that this is he
         messages.success(self.request, "The password is changed. Sign in with it.")
         return answer

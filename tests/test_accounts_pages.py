@@ -330,6 +330,29 @@ def test_a_password_is_reset_by_a_link_that_opens_once(nora: User) -> None:
 
 
 @COMMITTED
+def test_a_link_opens_once_for_two_at_once_as_well(nora: User) -> None:
+    Client().post("/accounts/password/reset/", {"email": nora.email})
+    link, changed = _mailed(), []
+    clients = [Client() for _ in range(4)]
+    forms = [client.get(link, follow=True).redirect_chain[-1][0] for client in clients]
+
+    def choose(client: Client, path: str) -> None:
+        try:
+            answer = client.post(path, {"new_password1": OTHER, "new_password2": OTHER})
+            changed.append(answer.status_code == 302)
+        finally:
+            connections.close_all()
+
+    threads = [threading.Thread(target=choose, args=it) for it in zip(clients, forms, strict=True)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(changed) == [False, False, False, True]
+    assert nora.events.filter(event="password_changed").count() == 1
+
+
+@COMMITTED
 def test_a_reset_says_the_same_whether_there_is_an_account(nora: User) -> None:
     answers = [
         Client().post("/accounts/password/reset/", {"email": email}, follow=True)
