@@ -31,6 +31,7 @@ bench: install
 	$(BIN)/python benchmarks/copy.py
 	$(BIN)/python benchmarks/triggers.py
 	$(BIN)/python benchmarks/catalog.py
+	$(BIN)/python benchmarks/auth.py
 
 matrix: test
 

@@ -41,11 +41,31 @@ def outranks(person: Any, other: User) -> bool:
 @admin.register(User)
 class PeopleAdmin(ListedLeniently, UserAdmin):
     actions = ("lock", "unlock", "end_sessions", "remove_second_factor")
-    list_display = ("username", "email", "first_name", "last_name", "is_active", "state")
+    list_display = (
+        "username",
+        "email",
+        "first_name",
+        "last_name",
+        "is_active",
+        "roles",
+        "lock_state",
+    )
+    list_filter = ("groups", "is_active", "is_superuser")
 
-    @admin.display(description="Locked", boolean=True)
-    def state(self, user: User) -> bool:
-        return user.is_locked
+    @admin.display(description="Roles")
+    def roles(self, user: User) -> str:
+        return ", ".join(sorted(group.name for group in user.groups.all()))
+
+    @admin.display(description="Lock")
+    def lock_state(self, user: User) -> str:
+        if user.locked_until is None or not user.is_locked:
+            return ""
+        if user.locked_until == _FOR_GOOD:
+            return "locked"
+        return f"locked until {user.locked_until:%H:%M} UTC"
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[User]:
+        return super().get_queryset(request).prefetch_related("groups")
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         may = super().has_change_permission(request, obj)
@@ -123,6 +143,8 @@ admin.site.unregister(Group)
 @admin.register(Group)
 class RoleAdmin(ListedLeniently, GroupAdmin):
     """Of a role only those change anything who may all it may, and may add no more than that."""
+
+    title = "Roles"
 
     def _reaches(self, request: HttpRequest, group: Any) -> bool:
         return group is None or covers(request.user, names_of(group.permissions.all()))

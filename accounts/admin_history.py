@@ -54,8 +54,9 @@ class EventFilter(admin.SimpleListFilter):
 
 @admin.register(AccountEvent)
 class AccountEventAdmin(ReadOnlyAdmin):
+    title = "Account history"
     list_display = (
-        "at", "what", "outcome", "username", "created_by", "door", "address", "detail",
+        "at", "what", "outcome", "username", "address", "door", "detail", "created_by",
     )  # fmt: skip
     list_filter = (EventFilter, "outcome", "door", ("at", admin.DateFieldListFilter))
     search_fields = ("username", "created_by")

@@ -186,7 +186,9 @@ class Backup(models.Model):
     class Meta:
         ordering = ["-created_at"]
         default_permissions = ("view",)
-        permissions = permissions_of(("pin_backup", "pin a backup"))
+        permissions = permissions_of(
+            ("pin_backup", "pin a backup"), ("download_backup", "download a backup")
+        )
 
     def __str__(self) -> str:
         return self.name

@@ -16,7 +16,7 @@ LAYERS: list[tuple[str, tuple[str, ...]]] = [
     ("adapters", ("dbops.management", "dbops.admin", "dbops.api", "dbops.views", "dbops.urls",
                   "dbops.forms", "dbops.apps")),
     ("running", ("dbops.runner", "dbops.tasks", "dbops.kinds", "dbops.sweep", "dbops.demo",
-                 "dbops.schedules", "dbops.kept", "dbops.watch", "dbops.pruning",
+                 "dbops.schedules", "dbops.kept", "dbops.watch", "dbops.pruning", "dbops.downloads",
                  "dbops.environments", "dbops.switching", "dbops.migrating",
                  "dbops.migrating_directly", "dbops.features")),
     ("records", ("dbops.journal", "dbops.policy", "dbops.catalogue", "dbops.models", "dbops.conf",

@@ -8,16 +8,24 @@ import uuid
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from html import unescape
+from itertools import product
+from pathlib import Path
 from typing import Any
 
 import pytest
+from django.conf import settings as configured
 from django.contrib.admin.utils import quote
+from django.contrib.auth.models import Permission
+from django.contrib.messages import get_messages
 from django.forms import ValidationError
 from django.test import Client
 from django.utils import timezone
 
+from accounts.browser import PROVEN_AT
+from accounts.models import Session, User
 from dbops import conf, runner, tasks
 from dbops.admin.presentation import result_rows
+from dbops.exceptions import BackupInvalidError
 from dbops.forms import TablesField
 from dbops.models import Backup, JournalEntry, Operation
 from dbops.postgres.connection import execute, fetch_value, session
@@ -360,3 +368,96 @@ def test_what_cannot_be_pinned_is_told(admin_client: Client, row: Callable[..., 
     assert admin_client.post(f"{LIST}never.zst/pin/", {"pinned": "yes"}).status_code == 404
     gone.refresh_from_db()
     assert not gone.pinned
+
+
+def _download(client: Client, backup: Backup) -> Any:
+    return client.post(f"{LIST}{quote(backup.pk)}/download/")
+
+
+def _downloads() -> list[tuple[str, str, str]]:
+    rows = JournalEntry.objects.filter(event__startswith="download").order_by("sequence")
+    return [(it.event, it.actor, it.details.get("error", "")) for it in rows]
+
+
+def test_a_backup_is_taken_along_as_it_is_stored(sign_in: SignIn, made: Backup) -> None:
+    client = sign_in("download_backup", "view_backup")
+    assert "Download" in _text(client.get(_page(made)))
+    answer = _download(client, made)
+    stored = (conf.backup_store().directory or Path()) / made.name
+    assert b"".join(answer.streaming_content) == stored.read_bytes()
+    assert f'filename="{made.name}"' in answer.headers["Content-Disposition"]
+    assert answer.headers["Content-Length"] == str(stored.stat().st_size)
+    assert _downloads() == [("downloaded", "nora", "")]
+
+
+def test_downloads_of_others_and_replayed_ones(sign_in: SignIn, made: Backup) -> None:
+    """Fault 55: without the permission, without a session any more, without a recent sign-in, and
+    by looking at the address nobody gets anything; what is refused is recorded."""
+    outsider = sign_in("view_backup", "pin_backup", "download_backup_test")
+    assert _download(outsider, made).status_code == 403
+    assert _downloads() == [("download_refused", "nora", "permission")]
+    assert "Download" not in _text(outsider.get(_page(made)))
+    nora = User.objects.get()
+    nora.user_permissions.add(Permission.objects.get(codename="download_backup"))
+    page = f"{LIST}{quote(made.pk)}/download/"
+    assert outsider.get(page).status_code == 405
+    assert b"".join(_download(outsider, made).streaming_content)
+    browser = outsider.session
+    browser[PROVEN_AT] -= configured.ACCOUNT_FRESH_MINUTES * 60
+    browser.save()
+    assert _download(outsider, made).url.startswith("/accounts/confirm/")
+    Session.objects.update(ended_at=timezone.now(), end_reason="signed_out")
+    assert _download(outsider, made).url.startswith("/accounts/login/")
+    assert [event for event, _, _ in _downloads()] == ["download_refused", "downloaded"]
+
+
+def test_what_is_not_what_was_sealed_never_arrives_whole(sign_in: SignIn, made: Backup) -> None:
+    client = sign_in("download_backup")
+    stored = (conf.backup_store().directory or Path()) / made.name
+    whole = stored.read_bytes()
+    stored.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    parts = _download(client, made).streaming_content
+    received = [next(parts)]
+    with pytest.raises(BackupInvalidError):
+        received.extend(parts)
+    assert len(b"".join(received)) < len(whole)
+    stored.write_bytes(whole[:-1])
+    assert "not as long" in _told(client, made)
+    stored.unlink()
+    stored.symlink_to("/etc/passwd")
+    assert "a link to another file" in _told(client, made)
+    assert [error for _, _, error in _downloads()] == ["", "backup_invalid", "backup_invalid"]
+
+
+def _told(client: Client, backup: Backup) -> str:
+    answer = client.post(f"{LIST}{quote(backup.pk)}/download/")
+    assert answer.status_code == 302
+    return " ".join(str(it) for it in get_messages(answer.wsgi_request))
+
+
+@pytest.mark.usefixtures("_wards")
+def test_rows_of_prod_leave_only_encrypted(sign_in: SignIn) -> None:
+    operation, _ = runner.submit(Operation.Kind.BACKUP, source="prod", actor="nora")
+    made = Backup.objects.get(name=runner.run(operation).result["name"])
+    client = sign_in("download_backup")
+    assert "is not encrypted" in _told(client, made)
+    assert _downloads() == [("download_refused", "nora", "refused")]
+
+
+NO_NAMES = ("..%2F..%2Fsecret_key", "%2Fetc%2Fpasswd", "..%252Fsecret_key", "a%00b", "linked", "..")
+
+
+def test_names_that_are_none_are_not_found(sign_in: SignIn, made: Backup) -> None:
+    """Fault 54: `../`, an absolute path, `%2e` and `%2f`, NUL, a symlink beside the backups."""
+    directory = conf.backup_store().directory
+    assert directory is not None
+    (directory / "linked").symlink_to("/etc/passwd")
+    client = sign_in("view_backup", "pin_backup", "download_backup")
+    pages = {"change": client.get, "pin": client.post, "download": client.post}
+    for name, (page, ask) in product(NO_NAMES, pages.items()):
+        answer = ask(f"{LIST}{name}/{page}/", follow=True)
+        # The admin's own way to say so is a sentence on the list.
+        found = answer.status_code != 404 and "doesn’t exist" not in _text(answer)
+        assert not found, (name, page)
+    assert _downloads() == []
+    (directory / "linked").unlink()

@@ -326,7 +326,8 @@ def test_the_second_of_two_hears_who_holds_the_target(prepared: Installation) ->
 
 
 def test_no_secret_shows_anywhere(prepared: Installation) -> None:
-    """The password is in no argument, no process environment of a tool, no file of ours."""
+    """Fault 68: the password is in no argument, no process environment of a tool, no file of ours
+    (journal, manifests, logs). Error pages, the API and the console have tests of their own."""
     make_loading_slow(prepared)
     password = prepared.server.params.password
     process = prepared.start("dbrestore", "-d", "test", "-i", prepared.variables["BACKUP"],

@@ -36,6 +36,7 @@ def _tamper(installation: Installation, statement: str) -> None:
     ],
 )
 def test_an_altered_or_deleted_row_is_noticed(used: Installation, statement: str) -> None:
+    """Fault 69: the chain of hashes, and the file beside it, tell."""
     _tamper(used, statement)
     answer = used.run("operations", "sweep", code=1)
     assert "journal is not as it was written" in answer.err

@@ -79,6 +79,7 @@ RULES: dict[str, frozenset[str]] = {
     "admin:dbops_operation_inspect": VIEWERS,
     "admin:dbops_operation_progress": VIEWERS,
     "admin:dbops_backup_pin": OPERATORS,
+    "admin:dbops_backup_download": ADMINISTRATORS,
     **{f"auth:{name}": EVERYBODY for name in ("token", "token_refresh", "token_verify", "logout")},
     **{f"auth:{name}": NOBODY for name in ("me", "sessions", "session")},  # no cookie opens them
     "schema": EVERYBODY,

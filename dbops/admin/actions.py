@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from typing import Any
 
 from django import forms
@@ -9,14 +10,20 @@ from django.contrib import admin, messages
 from django.contrib.admin.utils import quote
 from django.contrib.auth.mixins import PermissionRequiredMixin
 from django.core.exceptions import PermissionDenied
-from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.http import (
+    HttpRequest,
+    HttpResponse,
+    HttpResponseBase,
+    JsonResponse,
+    StreamingHttpResponse,
+)
 from django.shortcuts import get_object_or_404, redirect
 from django.template.response import TemplateResponse
 from django.utils.decorators import method_decorator
 from django.views import View
 from django.views.decorators.cache import never_cache
 
-from dbops import policy, pruning, runner, tasks
+from dbops import downloads, policy, pruning, runner, tasks
 from dbops.admin.preview import preview
 from dbops.admin.progress import UNDOABLE, progress_json
 from dbops.exceptions import ConfirmationError, DbopsError, PolicyError
@@ -276,3 +283,34 @@ class PinView(PermittedView):
             may = "never deletes it" if pinned else "may delete it in its time"
             messages.success(request, f"{'Pinned' if pinned else 'Unpinned'}: pruning {may}.")
         return redirect("admin:dbops_backup_change", quote(backup.pk))
+
+
+class DownloadView(PermittedView):
+    """Send a backup's file as it is stored."""
+
+    http_method_names = ("post",)
+
+    def has_permission(self) -> bool:
+        """Asked below, where a refusal is written down."""
+        return self.request.user.is_authenticated
+
+    def post(self, request: HttpRequest, name: str) -> HttpResponseBase:
+        backup = get_object_or_404(Backup, pk=name)
+        actor = request.user.get_username()
+        if not may(request.user, "dbops.download_backup", backup.environment):
+            downloads.refuse(backup.name, actor=actor, why="permission")
+            raise PermissionDenied
+        try:
+            download = downloads.open_download(backup.name, actor=actor)
+        except DbopsError as error:
+            messages.error(request, f"{error} {error.hint}".strip())
+            return redirect("admin:dbops_backup_change", quote(backup.pk))
+        digest = b64encode(bytes.fromhex(download.manifest.sha256)).decode()
+        headers = {
+            "Content-Disposition": f'attachment; filename="{backup.name}"',
+            "Content-Length": str(download.manifest.size),
+            "Repr-Digest": f"sha-256=:{digest}:",  # RFC 9530
+        }
+        return StreamingHttpResponse(
+            download.chunks, content_type="application/octet-stream", headers=headers
+        )

@@ -217,11 +217,16 @@ class BackupAdmin(ReadOnlyAdmin):
         return format_html('<a href="{}">Verify</a>', _prefilled("verify", backup=backup.name))
 
     def get_urls(self) -> list[URLPattern]:
-        pin = path("<str:name>/pin/", actions.PinView.as_view(), name="dbops_backup_pin")
-        return [pin, *super().get_urls()]
+        views = {"pin": actions.PinView, "download": actions.DownloadView}
+        own = [
+            path(f"<str:name>/{word}/", view.as_view(), name=f"dbops_backup_{word}")
+            for word, view in views.items()
+        ]
+        return [*own, *super().get_urls()]
 
     def details(self, request: HttpRequest, record: Backup) -> dict[str, Any]:
-        return _facts(record)
+        leave = may(request.user, "dbops.download_backup", record.environment)
+        return _facts(record) | {"may_download": leave}
 
 
 _DEEDS = (Operation.Kind.RESTORE, Operation.Kind.VERIFY)

@@ -25,7 +25,7 @@ ROLES = {
         ),
     },
     "administrator": {
-        "dbops": (*_SEEING, *_DEEDS), "accounts": _PEOPLE, "auth": ("view_group",),
+        "dbops": (*_SEEING, *_DEEDS, "download_backup"), "accounts": _PEOPLE, "auth": ("view_group",),
     },
 }  # fmt: skip
 
@@ -49,7 +49,7 @@ class Migration(migrations.Migration):
     dependencies = [
         ("accounts", "0005_tokens"),
         ("accounts", "0003_invitations_and_recovery_codes"),
-        ("dbops", "0007_permissions_by_environment"),
+        ("dbops", "0008_download_permission"),
         ("auth", "0012_alter_user_first_name_max_length"),
         ("contenttypes", "0002_remove_content_type_name"),
     ]

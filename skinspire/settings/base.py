@@ -185,6 +185,7 @@ ACCOUNT_FRESH_MINUTES = read_number(env, "ACCOUNT_FRESH_MINUTES", 15) or 15
 ACCOUNT_FRESH_VIEWS = frozenset(
     {
         *(f"admin:dbops_operation_{it}" for it in ("restore", "copy", "triggers", "undo")),
+        "admin:dbops_backup_download",
         "admin:accounts_user_add",
         "admin:accounts_user_change",
         "admin:accounts_user_delete",
@@ -292,7 +293,7 @@ SIMPLE_JWT = {  # accounts/tokens.py signs and verifies
 }
 SPECTACULAR_SETTINGS = {
     "TITLE": "Skinspire",
-    "DESCRIPTION": "Back up, restore, copy and watch the PostgreSQL databases of a team.",
+    "DESCRIPTION": "Sign programs in, and see and end the sessions of an account.",
     "VERSION": "1",
     "SERVE_INCLUDE_SCHEMA": False,
     "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
