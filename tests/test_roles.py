@@ -22,6 +22,7 @@ from django_tasks_db.models import DBTaskResult
 
 from accounts import tokens
 from accounts.models import AccountEvent, Invitation, Session, User
+from dbops import journal
 from dbops.models import Backup, JournalEntry, Operation, Schedule
 from skinspire.permissions import Needs, covers, may, may_somewhere, needs
 from tests.roles import ROLES, endpoints, person, ship_roles
@@ -108,12 +109,13 @@ def records() -> dict[str, dict[str, Any]]:
     backup = make_backup("dev")
     plain = User.objects.create_user("plain")
     now = timezone.now()
+    journal.record("x", actor="x")
     rows = (
         plain, Group.objects.create(name="empty"), operation, backup,
         AccountEvent.objects.latest("pk"), Session.objects.create(user=plain, expires_at=LATER),
         Invitation.objects.create(email="a@example.org", invited_by="x", expires_at=LATER),
         Schedule.objects.create(kind="backup", source="dev", cron="0 3 * * *", next_due_at=LATER),
-        JournalEntry.objects.create(at=now, event="x", actor="x", previous_hash="-", hash="-"),
+        JournalEntry.objects.latest("pk"),
         DBTaskResult.objects.create(args_kwargs={"args": [], "kwargs": {}}, run_after=now,
                                     task_path="dbops.tasks.run_operation", backend_name="default"),
     )  # fmt: skip
