@@ -6,10 +6,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 from django.contrib import admin, messages
+from django.contrib.admin.utils import unquote
 from django.contrib.auth.admin import GroupAdmin, UserAdmin
 from django.contrib.auth.models import Group, Permission
 from django.db.models import QuerySet
 from django.http import HttpRequest
+from django.shortcuts import redirect
 
 from accounts import admin_history as admin_history
 from accounts import admin_invitations as admin_invitations
@@ -18,8 +20,9 @@ from accounts import second_factor
 from accounts.history import record
 from accounts.invitations import roles_of_giver
 from accounts.limits import forget_guesses
-from accounts.models import AccountEvent, User
+from accounts.models import AccountEvent, Session, User
 from accounts.sessions import end_sessions_of
+from skinspire.lists import ListedLeniently
 from skinspire.permissions import covers, names_of
 
 _FOR_GOOD = datetime(9000, 1, 1, tzinfo=UTC)
@@ -36,7 +39,7 @@ def outranks(person: Any, other: User) -> bool:
 
 
 @admin.register(User)
-class PeopleAdmin(UserAdmin):
+class PeopleAdmin(ListedLeniently, UserAdmin):
     actions = ("lock", "unlock", "end_sessions", "remove_second_factor")
     list_display = (
         "username",
@@ -71,6 +74,18 @@ class PeopleAdmin(UserAdmin):
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         may = super().has_delete_permission(request, obj)
         return may and (obj is None or outranks(request.user, obj))
+
+    def user_change_password(self, request: HttpRequest, id: str, form_url: str = "") -> Any:
+        """Of others. For the own one there is a page that asks for the old one: else a session left
+        open would be an account taken over."""
+        if unquote(id) == str(request.user.pk):
+            return redirect("accounts:password")
+        return super().user_change_password(request, id, form_url)
+
+    def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
+        """Their sessions go with them, which nobody may delete by themselves."""
+        found, counts, wanted, protected = super().get_deleted_objects(objs, request)
+        return found, counts, set(wanted) - {Session._meta.verbose_name}, protected
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
         fields = (*super().get_readonly_fields(request, obj), "last_login", "date_joined")
@@ -126,7 +141,7 @@ admin.site.unregister(Group)
 
 
 @admin.register(Group)
-class RoleAdmin(GroupAdmin):
+class RoleAdmin(ListedLeniently, GroupAdmin):
     """Of a role only those change anything who may all it may, and may add no more than that."""
 
     title = "Roles"

@@ -13,6 +13,7 @@ from django.http import HttpRequest, StreamingHttpResponse
 from django.utils import timezone
 
 from accounts.models import AccountEvent
+from skinspire.lists import ListedLeniently
 
 _COLUMNS = (
     "at", "event", "outcome", "username", "created_by", "door", "address", "device", "session",
@@ -22,7 +23,7 @@ _FORMULAS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 """What a spreadsheet takes for the beginning of a formula."""
 
 
-class ReadOnlyAdmin(admin.ModelAdmin):
+class ReadOnlyAdmin(ListedLeniently, admin.ModelAdmin):
     """Nothing is added, changed or deleted by hand."""
 
     list_per_page = 50
@@ -75,8 +76,7 @@ class AccountEventAdmin(ReadOnlyAdmin):
         try:
             return queryset.filter(address=str(ip_address(search_term.strip()))), False
         except ValueError:
-            term = search_term.replace("\0", "")
-            return super().get_search_results(request, queryset, term)
+            return super().get_search_results(request, queryset, search_term)
 
     @admin.action(permissions=["view"], description="Export as CSV")
     def export(self, request: HttpRequest, rows: QuerySet[AccountEvent]) -> StreamingHttpResponse:

@@ -15,13 +15,14 @@ from django_otp.plugins.otp_totp.models import TOTPDevice
 
 from accounts import invitations
 from accounts.models import Invitation
+from skinspire.lists import ListedLeniently
 
 if admin.site.is_registered(TOTPDevice):  # its secrets are nobody's to look at
     admin.site.unregister(TOTPDevice)
 
 
 @admin.register(Invitation)
-class InvitationAdmin(admin.ModelAdmin):
+class InvitationAdmin(ListedLeniently, admin.ModelAdmin):
     list_display = ("email", "invited_by", "created_at", "expires_at", "state")
     search_fields = ("email", "invited_by")
     fields = ("email", "roles")
@@ -36,6 +37,8 @@ class InvitationAdmin(admin.ModelAdmin):
     def link(self, invitation: Invitation) -> SafeString | str:
         if self.state(invitation) != "open":
             return "opens no more"
+        if not invitations.may_hand_on(self._request.user, invitation):
+            return "for those to see who may all its roles may"
         return format_html("<code>{}</code>", self._url(invitation))
 
     def _url(self, invitation: Invitation) -> str:

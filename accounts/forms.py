@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from django import forms
@@ -9,6 +10,7 @@ from django.conf import settings
 from django.contrib.auth.forms import (
     AuthenticationForm,
     BaseUserCreationForm,
+    PasswordChangeForm,
     PasswordResetForm,
     UserCreationForm,
 )
@@ -46,15 +48,24 @@ class SignInForm(AuthenticationForm):
 
     def check(self, name: str, password: str) -> User:
         """Who it is. ValidationError with the one sentence of all refusals."""
-        try:
-            with one_of_few():
-                return authenticate_person(self.request, name, password, Door.BROWSER)
-        except Crowded:
-            self.retry_after = RETRY_SECONDS
-            raise ValidationError("Many sign in at this moment. Try again.") from None
-        except SignInRefused as refused:
-            self.retry_after = refused.retry_after
-            raise ValidationError(str(refused)) from None
+        return check_person(self, self.request, name, password)
+
+
+def check_person(form: Any, request: HttpRequest, name: str, password: str) -> User:
+    """Whose name and password it is; ``form.retry_after`` is set where a limit refused it.
+
+    Raises:
+        ValidationError: with the one sentence of all refusals.
+    """
+    try:
+        with one_of_few():
+            return authenticate_person(request, name, password, Door.BROWSER)
+    except Crowded:
+        form.retry_after = RETRY_SECONDS
+        raise ValidationError("Many sign in at this moment. Try again.") from None
+    except SignInRefused as refused:
+        form.retry_after = refused.retry_after
+        raise ValidationError(str(refused)) from None
 
 
 class ConfirmForm(SignInForm):
@@ -70,6 +81,19 @@ class ConfirmForm(SignInForm):
         if password := self.cleaned_data.get("password"):
             self.user_cache = self.check(self.request.user.get_username(), password)
         return self.cleaned_data
+
+
+class ChangeForm(PasswordChangeForm):
+    """A new password by the old one, which is guessed here no more often than anywhere else."""
+
+    request: HttpRequest
+    retry_after: int | None = None
+
+    def clean_old_password(self) -> str:
+        given = str(self.cleaned_data["old_password"])
+        if check_person(self, self.request, self.user.get_username(), given) != self.user:
+            raise ValidationError(self.error_messages["password_incorrect"])
+        return given
 
 
 class CodeForm(forms.Form):
@@ -115,7 +139,7 @@ class ResetForm(PasswordResetForm):
 
     def save(self, *args: Any, **kwargs: Any) -> None:
         self._request = kwargs.get("request")
-        super().save(*args, **kwargs)
+        mails.later(partial(super().save, *args, **kwargs))
 
     def get_users(self, email: str) -> Any:
         """Those who get one: few in an hour, so that nobody's mailbox can be filled."""
@@ -128,7 +152,7 @@ class ResetForm(PasswordResetForm):
         self, subject_template_name: str, email_template_name: str, context: dict[str, Any],
         from_email: str | None, to_email: str, html_email_template_name: str | None = None,
     ) -> None:  # fmt: skip
-        """Not while the page is waited for: how long it takes would tell who has an account."""
+        """A slow mail server keeps no other link waiting."""
         subject = "".join(loader.render_to_string(subject_template_name, context).splitlines())
         body = loader.render_to_string(email_template_name, context)
         mails.send_later(EmailMultiAlternatives(subject, body, from_email, [to_email]))

@@ -26,7 +26,6 @@ from accounts.history import record
 from accounts.models import AccountEvent, Door, Invitation, User
 from skinspire.permissions import covers, names_of
 
-_SALT = "accounts.invitation"
 _ASKED_FOR_ONE, _ASKED_FROM_ONE = 3, 20
 """Links an hour for one e-mail address, and links asked for from one place."""
 
@@ -103,17 +102,30 @@ def _note(email: str, request: Any) -> None:
 
 def path_of(invitation: Invitation) -> str:
     """The link, without scheme and host. It holds nothing secret but its signature."""
-    token = signing.Signer(salt=_SALT).sign(str(invitation.pk))
+    token = _signer().sign(str(invitation.pk))
     return reverse("accounts:register_invited", args=[token])
 
 
 def find_open(token: str) -> Invitation | None:
     """The invitation of a link that still opens."""
     try:
-        key = signing.Signer(salt=_SALT).unsign(token)
+        key = _signer().unsign(token)
     except signing.BadSignature:
         return None
-    return Invitation.objects.open().filter(pk=key).first()
+    found = Invitation.objects.open().filter(pk=key).first()
+    return found if found is not None and _is_backed(found) else None
+
+
+def _is_backed(invitation: Invitation) -> bool:
+    """Whether whoever invited could still do so: who was thrown out does not come back by a link of
+    his own. Invitations by a command, and of people themselves, name no account."""
+    giver = User.objects.filter(username=invitation.invited_by).first()
+    return giver is None or (giver.is_active and may_hand_on(giver, invitation))
+
+
+def _signer() -> signing.Signer:
+    """Of this environment: others may share its SECRET_KEY."""
+    return signing.Signer(salt=f"accounts.invitation.{settings.ENVIRONMENT.name}")
 
 
 def mail(invitation: Invitation, url: str) -> None:
@@ -136,7 +148,7 @@ def register(user: User, invitation: Invitation, request: Any) -> None:
     """
     with transaction.atomic():
         still = Invitation.objects.open().filter(pk=invitation.pk)
-        if not still.update(used_at=Now()):
+        if not (still.update(used_at=Now()) and _is_backed(invitation)):
             raise InvitationOver
         user.save()
         user.groups.set(invitation.roles.all())
@@ -144,6 +156,11 @@ def register(user: User, invitation: Invitation, request: Any) -> None:
         done = AccountEvent.Outcome.DONE
         registered = AccountEvent.Event.REGISTERED
         record(registered, user=user, door=Door.BROWSER, request=request, outcome=done)
+
+
+def may_hand_on(user: Any, invitation: Invitation) -> bool:
+    """Whether somebody may give all that an invitation gives."""
+    return set(invitation.roles.all()) <= set(roles_of_giver(user))
 
 
 def roles_of_giver(user: Any) -> list[Group]:

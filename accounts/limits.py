@@ -21,7 +21,7 @@ from axes.handlers.base import AxesHandler
 from axes.models import AccessFailureLog
 from django.conf import settings
 from django.db import connections, router, transaction
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 from django.utils import timezone
 from django.utils.crypto import salted_hmac
 
@@ -33,6 +33,8 @@ _SLOWER = 4
 """Times the minutes of the other limits, over which guesses at a name alone are counted."""
 _PRUNE_EVERY = 100
 """Guesses after which those that count no more are deleted."""
+_ACCOUNT = "path_info"
+"""The column of axes that keeps whose account was guessed at; for paths we have no use there."""
 _ADDRESS, _NAME, _PAIR = "address", "user", "pair"
 
 
@@ -51,6 +53,8 @@ class Guess:
 
     name: str
     address: str
+    account: str
+    """Primary key of the account that has this name; "" where none has."""
     row: int
     reached: tuple[str, ...]
     """The limits whose last guess this is: ``pair``, ``user``, ``address``."""
@@ -74,6 +78,7 @@ def take_guess(name: str, address: str, owner: User | None = None) -> Guess:
         TooManyGuesses: it is not to be answered.
     """
     key, block = name_key(name), address_block(address)
+    account = str(owner.pk) if owner is not None else ""
     with transaction.atomic(using=router.db_for_write(AccessFailureLog)):
         _wait_for_turn(key, block)
         now = timezone.now()
@@ -83,23 +88,36 @@ def take_guess(name: str, address: str, owner: User | None = None) -> Guess:
             full[_NAME] = 0
         if any(full.values()):
             raise TooManyGuesses(max(full.values()))
-        row = AccessFailureLog.objects.create(username=key, ip_address=block or None).pk
+        row = AccessFailureLog.objects.create(
+            username=key, ip_address=block or None, **{_ACCOUNT: account}
+        ).pk
     if row % _PRUNE_EVERY == 0:
         prune_guesses()
     reached = tuple(scope for scope, times in counted.items() if len(times) + 1 == _most(scope))
-    return Guess(key, block, row, reached)
+    return Guess(key, block, account, row, reached)
 
 
 def give_back(guess: Guess) -> None:
     """It was right: neither it nor what was guessed before it from there counts any more. What was
-    guessed at the same name from elsewhere does."""
-    rows = AccessFailureLog.objects.filter(username=guess.name, ip_address=guess.address or None)
-    rows.delete()
+    guessed at the same name from elsewhere does, and so does what was guessed at another account
+    whose name looks alike: who has one of those would have any number of guesses at the other."""
+    rows = _of_account(guess.name, guess.account)
+    rows.filter(ip_address=guess.address or None).delete()
 
 
 def forget_guesses(name: str) -> int:
     """All at a name, from anywhere: its owner is known to be there. How many they were."""
-    return int(AccessFailureLog.objects.filter(username=name_key(name)).delete()[0])
+    owners = User.objects.filter(username__iexact=name).values_list("pk", "username")
+    exact = [pk for pk, kept in owners if kept == name] or [pk for pk, _ in owners]
+    account = str(exact[0]) if len(exact) == 1 else ""
+    return int(_of_account(name_key(name), account).delete()[0])
+
+
+def _of_account(key: str, account: str) -> QuerySet[AccessFailureLog]:
+    """Guesses at an account, and those at names like its own that nobody has."""
+    return AccessFailureLog.objects.filter(
+        Q(**{_ACCOUNT: ""}) | Q(**{_ACCOUNT: account}), username=key
+    )
 
 
 def prune_guesses() -> int:

@@ -16,7 +16,7 @@ from django.utils.http import url_has_allowed_host_and_scheme
 
 from accounts import browser, second_factor
 from accounts.history import actor_of, at_work
-from skinspire.acting import acting_as
+from skinspire.acting import NOBODY, acting_as
 
 _SAFE = ("GET", "HEAD", "OPTIONS")
 _API = "/api/"
@@ -71,7 +71,9 @@ class ActingUserMiddleware:
         self._get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
-        with acting_as(actor_of(request.user)), at_work(request):
+        # No cookie counts in the API, not even to say who guesses there.
+        actor = NOBODY if request.path_info.startswith(_API) else actor_of(request.user)
+        with acting_as(actor), at_work(request):
             return self._get_response(request)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from django.conf import settings
@@ -53,7 +54,7 @@ class AskView(_WithoutAccount):
 
     def form_valid(self, form: Any) -> HttpResponse:
         if mails.can_send():
-            ask(form.cleaned_data["email"], self.request)
+            mails.later(partial(ask, form.cleaned_data["email"], self.request))
         messages.success(self.request, _ON_ITS_WAY)
         return super().form_valid(form)
 

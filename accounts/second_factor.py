@@ -80,7 +80,7 @@ def check_code(user: User, code: str, *, door: str, request: Any) -> bool:
                 device.throttling_failure_count = _MOST_FAILURES
                 device.save(update_fields=["throttling_failure_count"])
     event = AccountEvent.Event.SECOND_FACTOR_FAILED
-    if not (allowed and right):
+    if allowed and not right:  # a flood of those that are not looked at must not write
         refused = AccountEvent.Outcome.REFUSED
         record(event, user=user, door=door, request=request, outcome=refused)
     if not allowed:

@@ -37,6 +37,10 @@ class AccountInactive(SessionRefused):
     """It is disabled."""
 
 
+class PasswordReplaced(SessionRefused):
+    """The password that was right a moment ago is so no more."""
+
+
 def open_session(
     user: User, *, door: str, request: Any, lifetime: timedelta, key_hash: str | None = None
 ) -> Session:
@@ -48,11 +52,13 @@ def open_session(
 
     Raises:
         AccountLocked, AccountInactive: the database let none begin; nothing was written.
+        PasswordReplaced: by somebody else, while this one was looked at.
     """
     where = where_from(request)
     where.pop("door", None)
     try:
         with transaction.atomic():
+            _require_same_password(user)
             session = Session.objects.create(
                 user=user,
                 door=door,
@@ -72,6 +78,14 @@ def open_session(
     except IntegrityError as error:
         raise _refusal(error) from error
     return session
+
+
+def _require_same_password(user: User) -> None:
+    """A changed password ends sessions that are there; this one would begin behind its back. The
+    lock makes whoever changes it wait until the session is there to be ended."""
+    rows = User.objects.select_for_update(no_key=True).filter(pk=user.pk)
+    if rows.values_list("password", flat=True).first() != user.password:
+        raise PasswordReplaced("The password was changed meanwhile.")
 
 
 def _refusal(error: IntegrityError) -> Exception:

@@ -7,8 +7,11 @@ from django.core.checks import Tags, run_checks
 from django.core.exceptions import ImproperlyConfigured
 from django.core.wsgi import get_wsgi_application
 
+from skinspire.legible import LegibleRequest
+
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "skinspire.settings")
 application = get_wsgi_application()
+application.request_class = LegibleRequest
 
 # A server does not run the system checks that manage.py runs; an open production must not start.
 _found = run_checks(tags=[Tags.security])

@@ -214,6 +214,13 @@ def test_the_actor_does_not_outlive_a_request_that_fails(user: User) -> None:
     assert _actor() == ""
 
 
+def test_a_cookie_does_not_say_who_guesses_in_the_api(client: Client, user: User) -> None:
+    client.force_login(user)
+    wrong = {"username": user.username, "password": "wrong"}
+    client.post("/api/auth/token/", wrong, content_type="application/json")
+    assert AccountEvent.objects.get(event="sign_in_failed").created_by is None
+
+
 def test_an_access_token_names_its_owner_for_one_request(client: Client, user: User) -> None:
     heard: list[str] = []
     access = _tokens(client).json()["access"]

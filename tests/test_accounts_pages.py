@@ -7,6 +7,7 @@ import re
 import threading
 import time
 from contextlib import ExitStack
+from dataclasses import replace
 from datetime import timedelta
 from io import StringIO
 from typing import Any
@@ -28,6 +29,10 @@ from accounts.limits import name_key
 from accounts.models import AccountEvent, Invitation, Session, User
 
 pytestmark = pytest.mark.django_db(databases=["default", "control", "test", "prod"])
+COMMITTED = pytest.mark.django_db(
+    transaction=True, databases=["default", "control", "test", "prod"]
+)
+"""For what another thread has to see: who gets a mail is found out beside the request."""
 PASSWORD = "correct horse 7 battery"
 OTHER = "quite another 8 staple"
 LOGIN = "/accounts/login/"
@@ -276,10 +281,23 @@ def test_passwords_are_long_and_not_common_and_of_any_characters(
         assert answer.status_code == 302
 
 
+def test_a_stolen_session_guesses_the_password_no_more_often_than_anybody(nora: User) -> None:
+    """Fault 56: the page that changes the password counts with the doors."""
+    client = signed_in()
+    form = {"old_password": "wrong horse", "new_password1": OTHER, "new_password2": OTHER}
+    codes = [client.post("/accounts/password/", form).status_code for _ in range(6)]
+    assert codes == [200] * 5 + [429]
+    answer = client.post("/accounts/password/", form | {"old_password": PASSWORD})
+    assert answer.status_code == 429
+    assert int(answer.headers["Retry-After"]) > 0
+    assert nora.events.filter(event="sign_in_failed").count() == 5
+    nora.refresh_from_db()
+    assert nora.check_password(PASSWORD)
+
+
 def _mailed() -> str:
-    for thread in threading.enumerate():
-        if thread.name == "mail":
-            thread.join(5)
+    while writers := [it for it in threading.enumerate() if it.name == "mail"]:
+        writers[0].join(5)
     link = re.search(r"http://testserver(/accounts/\S+)", str(mail.outbox[-1].body))
     assert link
     return link[1]
@@ -292,6 +310,7 @@ def _reset(link: str, password: str = OTHER) -> Any:
     return client.post(path, {"new_password1": password, "new_password2": password}, follow=True)
 
 
+@COMMITTED
 def test_a_password_is_reset_by_a_link_that_opens_once(nora: User) -> None:
     inside = signed_in()
     for _ in range(6):  # she has forgotten it, and is kept waiting
@@ -310,6 +329,30 @@ def test_a_password_is_reset_by_a_link_that_opens_once(nora: User) -> None:
     assert PASSWORD not in str(list(AccountEvent.objects.values()))
 
 
+@COMMITTED
+def test_a_link_opens_once_for_two_at_once_as_well(nora: User) -> None:
+    Client().post("/accounts/password/reset/", {"email": nora.email})
+    link, changed = _mailed(), []
+    clients = [Client() for _ in range(4)]
+    forms = [client.get(link, follow=True).redirect_chain[-1][0] for client in clients]
+
+    def choose(client: Client, path: str) -> None:
+        try:
+            answer = client.post(path, {"new_password1": OTHER, "new_password2": OTHER})
+            changed.append(answer.status_code == 302)
+        finally:
+            connections.close_all()
+
+    threads = [threading.Thread(target=choose, args=it) for it in zip(clients, forms, strict=True)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(changed) == [False, False, False, True]
+    assert nora.events.filter(event="password_changed").count() == 1
+
+
+@COMMITTED
 def test_a_reset_says_the_same_whether_there_is_an_account(nora: User) -> None:
     answers = [
         Client().post("/accounts/password/reset/", {"email": email}, follow=True)
@@ -321,6 +364,20 @@ def test_a_reset_says_the_same_whether_there_is_an_account(nora: User) -> None:
     assert len(mail.outbox) == 1
 
 
+@COMMITTED
+def test_a_reset_takes_as_long_whether_there_is_an_account(nora: User) -> None:
+    """Nothing of the account is asked or written before the page is answered."""
+    asked = []
+    for email in ("nora@example.org", "nobody@example.org"):
+        with CaptureQueriesContext(connection) as queries:
+            Client().post("/accounts/password/reset/", {"email": email})
+        asked.append(len(queries))
+    _mailed()
+    assert asked[0] == asked[1]
+    assert nora.events.filter(event="reset_requested").count() == 1
+
+
+@COMMITTED
 def test_nobodys_mailbox_is_filled(nora: User) -> None:
     for _ in range(5):
         Client().post("/accounts/password/reset/", {"email": "nora@example.org"})
@@ -360,6 +417,7 @@ def _ask(email: str) -> str:
     return told(Client().post("/accounts/register/", {"email": email}, follow=True))
 
 
+@COMMITTED
 def test_where_anybody_may_register_the_address_is_proved_first(settings: Any) -> None:
     settings.ACCOUNT_REGISTRATION = "open"
     assert "A link is on its way" in _ask("omar@example.org")
@@ -370,6 +428,7 @@ def test_where_anybody_may_register_the_address_is_proved_first(settings: Any) -
     assert (omar.email, omar.groups.count()) == ("omar@example.org", 0)
 
 
+@COMMITTED
 def test_registering_does_not_tell_who_has_an_account(settings: Any, nora: User) -> None:
     settings.ACCOUNT_REGISTRATION = "open"
     answers = [_ask(email) for email in ("NORA@example.org", "new@example.org")]
@@ -380,6 +439,7 @@ def test_registering_does_not_tell_who_has_an_account(settings: Any, nora: User)
     assert Invitation.objects.get().email == "new@example.org"
 
 
+@COMMITTED
 def test_nobody_fills_mailboxes_by_registering(settings: Any, nora: User) -> None:
     settings.ACCOUNT_REGISTRATION = "open"
     for email in ["new@example.org", "NEW@example.org", "nora@example.org"] * 2:
@@ -450,6 +510,48 @@ def test_an_invitation_is_made_in_the_admin(root: User, operators: Group) -> Non
     assert link[1] in told(page)
 
 
+def test_a_link_is_shown_to_those_who_could_have_made_it(root: User, operators: Group) -> None:
+    """Who may look at invitations does not become what others were invited as."""
+    desk = User.objects.create_user("desk", password=PASSWORD, is_staff=True)
+    desk.user_permissions.add(Permission.objects.get(codename="view_invitation"))
+    operators.permissions.add(Permission.objects.get(codename="restore"))
+    for roles, shown in (([operators], False), ([], True)):
+        invitation = invitations.invite("o@example.org", roles, by="root")
+        link = invitations.path_of(invitation)
+        page = f"/admin/accounts/invitation/{invitation.pk}/change/"
+        assert (link in told(signed_in("desk").get(page))) is shown
+        assert link in told(signed_in("root").get(page))
+
+
+def test_who_is_thrown_out_does_not_come_back_by_an_own_invitation(
+    nora: User, operators: Group
+) -> None:
+    """Fault 62: nor with a role taken away since then."""
+    operators.permissions.add(Permission.objects.get(codename="restore"))
+    nora.user_permissions.set(operators.permissions.all())
+    link = invitations.path_of(invitations.invite("o@example.org", [operators], by="nora"))
+    assert Client().get(link).status_code == 200
+    nora.user_permissions.clear()
+    assert Client().get(link).status_code == 410
+    plain = invitations.path_of(invitations.invite("p@example.org", by="nora"))
+    assert Client().get(plain).status_code == 200
+    User.objects.filter(pk=nora.pk).update(is_active=False)
+    assert Client().get(plain).status_code == 410
+    form = {"username": "omar", "password1": OTHER, "password2": OTHER}
+    assert Client().post(plain, form).status_code == 410
+    assert not User.objects.filter(username="omar").exists()
+
+
+@COMMITTED
+def test_links_of_another_environment_open_nothing(nora: User, settings: Any) -> None:
+    """Environments may share a SECRET_KEY, and one may hold a copy of the other's accounts."""
+    Client().post("/accounts/password/reset/", {"email": nora.email})
+    reset, invited = _mailed(), invitations.path_of(invitations.invite("o@example.org", by=""))
+    settings.ENVIRONMENT = replace(settings.ENVIRONMENT, name="prod")
+    assert "This link is over" in told(Client().get(reset, follow=True))
+    assert Client().get(invited).status_code == 410
+
+
 def test_nobody_hands_on_more_than_he_may_himself(nora: User, operators: Group) -> None:
     permission = Permission.objects.get(codename="restore")
     operators.permissions.add(permission)
@@ -500,6 +602,8 @@ def test_actions_on_people_need_a_recent_proof_and_their_list_does_not(root: Use
     path = "/admin/accounts/user/"
     assert client.get(path).status_code == 200
     answer = client.post(path, {"action": "lock", "_selected_action": [root.pk]})
+    assert answer.headers["Location"].startswith("/accounts/confirm/")
+    answer = client.post("/admin/auth/group/", {"action": "delete_selected", "post": "yes"})
     assert answer.headers["Location"].startswith("/accounts/confirm/")
 
 

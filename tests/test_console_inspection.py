@@ -80,8 +80,8 @@ def test_a_table_of_any_name(sign_in: SignIn) -> None:
 
 def test_what_cannot_be_shown_is_said(sign_in: SignIn, monkeypatch: pytest.MonkeyPatch) -> None:
     client = sign_in("back_up")
-    missing = _text(client.get(f"{PAGE}dev/", {"table": "acounts_user\x00"}))
-    assert "There is no table acounts_user\\x00." in missing
+    missing = _text(client.get(f"{PAGE}dev/", {"table": "acounts_user\x01"}))
+    assert "There is no table acounts_user\\x01." in missing
     monkeypatch.setitem(configured.DATABASES["prod"], "PORT", "1")
     monkeypatch.setitem(configured.DATABASES["prod"], "USER", "secret_role")
     page = client.get(f"{PAGE}prod/")

@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Iterator
+from datetime import UTC, datetime
 from importlib import import_module
+from itertools import islice
 from typing import Any
 
 import pytest
+from django.apps import apps
+from django.contrib.admin.utils import quote, unquote
 from django.contrib.auth.models import AnonymousUser, Group, Permission
 from django.core.exceptions import PermissionDenied
 from django.http import HttpResponse
 from django.test import Client, RequestFactory
 from django.urls import reverse
 from django.utils import timezone
+from django_tasks_db.models import DBTaskResult
 
-from accounts.models import AccountEvent, User
-from dbops.models import Backup, Operation
+from accounts import tokens
+from accounts.models import AccountEvent, Invitation, Session, User
+from dbops import journal
+from dbops.models import Backup, JournalEntry, Operation, Schedule
 from skinspire.permissions import Needs, covers, may, may_somewhere, needs
 from tests.roles import ROLES, endpoints, person, ship_roles
 
@@ -30,7 +38,7 @@ NOBODY: frozenset[str] = frozenset()
 def _model(name: str, see: Any, add: Any = NOBODY, change: Any = None, delete: Any = NOBODY) -> Any:
     """The views that Django's admin has for a model."""
     rules = {"changelist": see, "add": add, "change": see if change is None else change,
-             "delete": delete}  # fmt: skip
+             "delete": delete, "history": see}  # fmt: skip
     return {f"admin:{name}_{view}": who for view, who in rules.items()}
 
 
@@ -82,6 +90,8 @@ DOORS = {"accounts:login", "accounts:code", "accounts:logout", "admin:login", "a
 """They lead to the login page or away from it by their nature."""
 UNNAMED = ("admin/", "^api")
 """Redirects of Django's admin, and what answers where the API has nothing."""
+METHODS = ("GET", "POST", "DELETE")
+LATER = datetime(2100, 1, 1, tzinfo=UTC)
 LOGINS = ("/accounts/login/", "/admin/login/")
 
 
@@ -98,9 +108,18 @@ def records() -> dict[str, dict[str, Any]]:
     )
     backup = make_backup("dev")
     plain = User.objects.create_user("plain")
-    models = {"accounts_user": plain.pk, "auth_group": Group.objects.create(name="empty").pk,
-              "dbops_operation": operation.pk, "dbops_backup": backup.pk,
-              "accounts_accountevent": AccountEvent.objects.latest("pk").pk}  # fmt: skip
+    now = timezone.now()
+    journal.record("x", actor="x")
+    rows = (
+        plain, Group.objects.create(name="empty"), operation, backup,
+        AccountEvent.objects.latest("pk"), Session.objects.create(user=plain, expires_at=LATER),
+        Invitation.objects.create(email="a@example.org", invited_by="x", expires_at=LATER),
+        Schedule.objects.create(kind="backup", source="dev", cron="0 3 * * *", next_due_at=LATER),
+        JournalEntry.objects.latest("pk"),
+        DBTaskResult.objects.create(args_kwargs={"args": [], "kwargs": {}}, run_after=now,
+                                    task_path="dbops.tasks.run_operation", backend_name="default"),
+    )  # fmt: skip
+    models = {it._meta.label_lower.replace(".", "_"): quote(it.pk) for it in rows}
     views = ("change", "delete", "history")
     every = {
         "": {
@@ -129,12 +148,13 @@ def _signed_in(role: str) -> Client:
     return client
 
 
-def _ask(client: Client, path: str) -> Any:
-    for method in (client.get, client.post, client.delete):
-        answer = method(path)
+def _ask(client: Client, path: str, **headers: str) -> Iterator[Any]:
+    """The answer to each way of asking that the view knows."""
+    for method in METHODS:
+        answer = client.generic(method, path, b"--x--", "multipart/form-data; boundary=x",
+                                headers=headers)  # fmt: skip
         if answer.status_code != 405:
-            break
-    return answer
+            yield answer
 
 
 def _is_let_in(answer: Any) -> bool:
@@ -148,7 +168,6 @@ def test_every_view_lets_in_exactly_the_roles_it_should(records: Any) -> None:
     """Fault 67: the whole matrix, from the URLconf. A new view without a rule fails."""
     found = list(endpoints(records))
     named = [it for it in found if it.path and it.name not in DOORS]
-    named = [it for it in named if not it.name.endswith("_history")]  # as their change views
     assert [it.name for it in found if not it.path and not it.name.startswith(UNNAMED)] == []
     assert {it.name for it in named} - RULES.keys() == set(), "views without a rule"
     assert RULES.keys() - {it.name for it in named} == set(), "rules without a view"
@@ -156,9 +175,99 @@ def test_every_view_lets_in_exactly_the_roles_it_should(records: Any) -> None:
     for role in PEOPLE:
         client = _signed_in(role)
         for it in named:
-            if _is_let_in(_ask(client, it.path)) != (role in RULES[it.name]):
+            allowed = role in RULES[it.name]
+            # Who may not see it may not send to it either.
+            answers = islice(_ask(client, it.path), 1 if allowed else 2)
+            if any(_is_let_in(answer) != allowed for answer in answers):
                 wrong.append(f"{role}: {it.name}")
     assert wrong == []
+
+
+def test_what_has_no_name_and_the_doors_open_nothing(records: Any) -> None:
+    paths = {it.path for it in endpoints(records) if it.name in DOORS}
+    for role in ("anonymous", "nothing"):
+        for path in (*paths, "/admin/nothing/", "/admin/dbops/nothing/1/", "/admin/auth/", "/api",
+                     "/api/nothing", "/api/auth/nothing/"):  # fmt: skip
+            for answer in _ask(_signed_in(role), path):
+                shown = answer.status_code == 200 and path not in paths
+                assert answer.status_code < 500
+                assert not shown, (role, path)
+
+
+# The API, by tokens
+
+BY_TOKEN = dict.fromkeys(("auth:me", "auth:sessions", "auth:session"), SIGNED_IN) | dict.fromkeys(
+    ("auth:token", "auth:token_refresh", "auth:token_verify", "auth:logout", "schema", "docs"),
+    EVERYBODY,
+)
+"""Who is let in by each view of the API."""
+
+
+def _token(role: str) -> dict[str, str]:
+    if role == "anonymous":
+        return {}
+    user = User.objects.filter(username=f"a-{role}").first() or person(role)
+    return {"Authorization": f"Bearer {tokens.sign_in(user, RequestFactory().get('/')).access}"}
+
+
+def test_every_view_asks_alike_of_tokens(records: Any) -> None:
+    """Fault 67: the matrix of the API, by a token of each role; and by one that has ended."""
+    found = [it for it in endpoints(records) if it.path.startswith("/api/")]
+    assert {it.name for it in found} == BY_TOKEN.keys(), "views without a rule, or the reverse"
+    wrong = []
+    for role in PEOPLE:
+        for it in found:
+            # The open ones may find fault with what is sent.
+            let_in = BY_TOKEN[it.name] == EVERYBODY or all(
+                map(_is_let_in, _ask(Client(), it.path, **_token(role)))
+            )
+            if let_in != (role in BY_TOKEN[it.name]):
+                wrong.append(f"{role}: {it.name}")
+        over = _token(role)
+        Session.objects.filter(ended_at=None).update(ended_at=timezone.now(), end_reason="x")
+        shut = [it for it in found if BY_TOKEN[it.name] == SIGNED_IN]
+        wrong += [
+            f"{role}: {it.name} by a token that is over"
+            for it in shut
+            if any(map(_is_let_in, _ask(Client(), it.path, **over)))
+        ]
+    assert wrong == []
+
+
+def test_a_token_opens_no_page(records: Any) -> None:
+    token, wrong = _token("superuser"), []
+    for it in endpoints(records):
+        is_page = it.path and it.name not in DOORS and not it.path.startswith("/api/")
+        if is_page and "anonymous" not in RULES[it.name]:
+            wrong += [it.name for answer in _ask(Client(), it.path, **token) if _is_let_in(answer)]
+    assert wrong == []
+
+
+# What is kept for the record
+
+KEPT = ("accounts_accountevent", "accounts_session", "dbops_operation", "dbops_backup",
+        "dbops_schedule", "dbops_journalentry", "django_tasks_database_dbtaskresult")  # fmt: skip
+
+
+@pytest.mark.parametrize("name", KEPT)
+def test_nobody_edits_or_deletes_what_is_kept(name: str, records: Any) -> None:
+    """Neither record by record nor by an action on several, whoever it is."""
+    rows = apps.get_model(".".join(name.rsplit("_", 1))).objects.order_by("pk")
+    kept = list(rows.values())
+    key = records[f"admin:{name}_change"]["object_id"]
+    client = _signed_in("superuser")
+    for view in ("change", "delete"):
+        path = reverse(f"admin:{name}_{view}", args=[key])
+        assert client.post(path, {"post": "yes"}).status_code == 403
+    assert client.post(reverse(f"admin:{name}_add"), {}).status_code == 403
+    chosen = {"action": "delete_selected", "_selected_action": unquote(str(key)), "post": "yes"}
+    client.post(reverse(f"admin:{name}_changelist"), chosen)
+    left = {tuple(row.items()) for row in map(_hashable, rows.values())}
+    assert {tuple(row.items()) for row in map(_hashable, kept)} <= left
+
+
+def _hashable(row: dict[str, Any]) -> dict[str, str]:
+    return {name: repr(value) for name, value in row.items()}
 
 
 DEEDS = {"backup": "back_up", "restore": "restore", "copy": "copy", "triggers": "apply_triggers",
@@ -228,6 +337,22 @@ def test_operations_are_stopped_and_backups_pinned_where_one_may(
         reverse("admin:dbops_backup_pin", args=[f"{environment}-backup"]),
     ):
         assert client.post(path).status_code == status
+
+
+def test_a_backup_is_verified_by_whoever_may_in_the_environment_it_is_of(quiet: None) -> None:
+    for environment in ("dev", "prod"):
+        make_backup(environment)
+    user, path = person("nothing"), reverse("admin:dbops_operation_verify")
+    user.user_permissions.add(Permission.objects.get(codename="verify_backup_dev"))
+    client = _signed_in("nothing")
+    codes = [client.post(path, {"backup": f"{it}-backup"}).status_code for it in ("dev", "prod")]
+    assert codes == [200, 403]
+
+
+def test_a_stranger_does_not_learn_which_operations_exist() -> None:
+    for key in (Operation.objects.create(kind="restore", target="dev", actor="x").pk, "nothing"):
+        answer = Client().get(reverse("admin:dbops_operation_undo", args=[key]))
+        assert answer.headers["Location"].startswith(LOGINS)
 
 
 def test_the_page_offers_what_a_role_may() -> None:

@@ -16,6 +16,7 @@ from accounts.models import AccountEvent, Door, Session, User
 from accounts.sessions import (
     AccountInactive,
     AccountLocked,
+    PasswordReplaced,
     end_session,
     end_sessions_of,
     keeping,
@@ -130,14 +131,25 @@ def test_who_changes_the_own_password_stays(nora: User) -> None:
 
 def test_a_renewed_hash_is_no_changed_password(nora: User) -> None:
     User.objects.update(password=PBKDF2PasswordHasher().encode(PASSWORD, "salt", 1))
-    session = _open(nora)
     nora.refresh_from_db()
+    session = _open(nora)
     assert nora.check_password(PASSWORD)
     nora.refresh_from_db()
     assert nora.password.startswith("argon2$")
     assert _ended(session) == ""
     User.objects.update(password="x")  # nothing of it is left for what comes next
     assert _ended(session) == "password_changed"
+
+
+def test_no_session_begins_by_a_password_that_was_changed_meanwhile(nora: User) -> None:
+    """Fault 62: a sign-in under way does not outlive the password it came by."""
+    asked = User.objects.get(pk=nora.pk)
+    nora.set_password("quite another 8 staple")
+    nora.save()
+    with pytest.raises(PasswordReplaced):
+        _open(asked)
+    assert not Session.objects.filter(user=nora).exists()
+    assert _open(nora)
 
 
 def test_a_session_ends_once(nora: User) -> None:

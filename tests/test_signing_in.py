@@ -190,6 +190,22 @@ def test_an_own_account_buys_no_guesses_at_others(nora: User, quick: list[str]) 
     assert not is_let_in()
 
 
+def test_an_own_account_with_a_name_that_looks_alike_buys_none_either(
+    nora: User, quick: list[str]
+) -> None:
+    """Fault 59: who signs in as nóra has no new guesses at nora, nor by a new password."""
+    User.objects.create_user("n\u00f3ra", password=PASSWORD)
+    for _ in range(3):
+        guess()
+        assert authenticate_person(
+            RequestFactory().post("/", REMOTE_ADDR=HERE), "n\u00f3ra", PASSWORD, Door.BROWSER
+        )
+    limits.forget_guesses("n\u00f3ra")
+    assert [guess() for _ in range(4)].count(None) == 2
+    limits.forget_guesses("nora")
+    assert is_let_in()
+
+
 def test_a_success_takes_back_what_was_guessed_there_and_not_elsewhere(
     nora: User, quick: list[str]
 ) -> None:

@@ -63,8 +63,10 @@ class PermittedView(PermissionRequiredMixin, View):
 
     def has_permission(self) -> bool:
         user = self.request.user
-        wanted = self.get_permission_required()
-        return all(may_somewhere(user, it) for it in wanted)
+        # Strangers first: what an address names is not even looked for.
+        return user.is_authenticated and all(
+            may_somewhere(user, it) for it in self.get_permission_required()
+        )
 
     def require(self, *environments: str) -> None:
         """
@@ -146,9 +148,15 @@ class ActionView(PermittedView):
 
 
 def _concerned(wanted: Wanted) -> set[str]:
-    """Where somebody needs the permission: where it happens, and where rows come from unmasked."""
+    """Where somebody needs the permission: where it happens (to a backup alone: where that was
+    made), and where rows come from unmasked."""
     origin = policy.unmasked_origin(wanted.kind, wanted.source, wanted.target, wanted.options)
-    return {name for name in (wanted.target or wanted.source, origin) if name}
+    place = wanted.target or wanted.source or _origin_of(wanted.options["name"])
+    return {name for name in (place, origin) if name}
+
+
+def _origin_of(backup: str) -> str:
+    return str(Backup.objects.values_list("environment", flat=True).get(name=backup))
 
 
 class BackUpView(ActionView):

@@ -27,12 +27,13 @@ from dbops.admin.presentation import (
 from dbops.admin.progress import can_undo, waiting_hint
 from dbops.exceptions import BackupInvalidError
 from dbops.models import Backup, JournalEntry, Operation, Schedule
+from skinspire.lists import ListedLeniently
 from skinspire.permissions import may, may_somewhere
 
 LINES_SHOWN = 500
 
 
-class ReadOnlyAdmin(admin.ModelAdmin):
+class ReadOnlyAdmin(ListedLeniently, admin.ModelAdmin):
     """Nothing is added, changed or deleted by hand."""
 
     actions = None

@@ -124,6 +124,7 @@ MIDDLEWARE = [
     "skinspire.probes.ProbeMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "csp.middleware.CSPMiddleware",
+    "skinspire.legible.LegibleMiddleware",
     "skinspire.outage.OutageMiddleware",  # outside everything below: all of it asks a database
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
@@ -197,7 +198,7 @@ ACCOUNT_FRESH_VIEWS = frozenset(
     }
 )
 """Views that need a recent one: what replaces databases, and what decides who gets in."""
-ACCOUNT_FRESH_FORMS = frozenset({"admin:accounts_user_changelist"})
+ACCOUNT_FRESH_FORMS = frozenset({"admin:accounts_user_changelist", "admin:auth_group_changelist"})
 """Views that need one for what is sent to them, not for looking."""
 ACCOUNT_REGISTRATION = read_word(env, "ACCOUNT_REGISTRATION", ("invitation", "off", "open"))
 ACCOUNT_INVITATION_DAYS = read_number(env, "ACCOUNT_INVITATION_DAYS", 7) or 7
