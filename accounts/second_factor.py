@@ -24,6 +24,7 @@ from accounts.browser import SECOND_FACTOR
 from accounts.history import record
 from accounts.models import AccountEvent, Door, RecoveryCode, User
 from accounts.sessions import end_sessions_of
+from skinspire.permissions import may
 
 CODES = 10
 _ALPHABET = "abcdefghjkmnpqrstuvwxyz23456789"
@@ -49,11 +50,15 @@ def has_second_factor(user: Any) -> bool:
 
 
 def needs_second_factor(user: Any) -> bool:
-    """Whether this installation lets the account in with one alone (``ACCOUNT_SECOND_FACTOR``)."""
+    """Whether this installation lets nobody in like this account with a password alone: the roles
+    of ``ACCOUNT_SECOND_FACTOR``, and, where there are any, whoever may change production, by
+    whichever role or single permission."""
     roles = settings.ACCOUNT_SECOND_FACTOR
     if not roles:
         return False
-    return user.is_superuser or user.groups.filter(name__in=roles).exists()
+    if any(may(user, it, "prod") for it in settings.ACCOUNT_SECOND_FACTOR_DEEDS):
+        return True
+    return bool(user.groups.filter(name__in=roles).exists())
 
 
 def is_missing(request: HttpRequest) -> bool:

@@ -164,7 +164,8 @@ def post(path, **body):
 if not refresh:
     User.objects.create_user("nora", password="a long password of hers")
     refresh = post("/api/auth/token/", username="nora", password="a long password of hers").json()["refresh"]
-print(json.dumps([refresh, post("/api/auth/token/refresh/", refresh=refresh).status_code]))
+answer = post("/api/auth/token/refresh/", refresh=refresh)
+print(json.dumps([answer.json().get("refresh", refresh), answer.status_code]))
 """  # noqa: E501
 
 
@@ -179,6 +180,13 @@ def _refresh(installation: Installation, environment: str, token: str) -> Any:
     return json.loads(done.stdout)
 
 
+_SIGNED_IN = """
+INSERT INTO public.accounts_session (user_id, expires_at)
+SELECT id, now() + interval '1 hour' FROM public.accounts_user;
+SELECT count(*)::int FROM public.accounts_session
+"""
+
+
 def test_a_token_of_the_source_opens_nothing_in_the_target(installation18: Installation) -> None:
     """One SECRET_KEY signs for both, and the account is there in both."""
     installation18.result("init_db", "--env", "test")
@@ -188,3 +196,23 @@ def test_a_token_of_the_source_opens_nothing_in_the_target(installation18: Insta
     assert installation18.sql("dev", "SELECT count(*) FROM public.accounts_user") == 1
     assert _refresh(installation18, "dev", token)[1] == 401
     assert _refresh(installation18, "test", token)[1] == 200
+
+
+def test_who_was_thrown_out_is_not_in_again_by_a_restore_or_an_undo(
+    installation18: Installation,
+) -> None:
+    installation18.result("init_db", "--env", "test")
+    token, answer = _refresh(installation18, "test", "")
+    assert answer == 200
+    backup = installation18.result("dbbackup", "-d", "test")["name"]
+    end = "UPDATE public.accounts_session SET ended_at = now(), end_reason = 'ended_by_admin'"
+    installation18.sql("test", end)
+    restore = ("dbrestore", "-d", "test", "-i", backup, "--noinput")
+    restored = installation18.run(*restore, "--json").json
+    assert restored["result"]["defused"] == {"public.accounts_session": 1}
+    assert _refresh(installation18, "test", token)[1] == 401
+    later = installation18.sql("test", _SIGNED_IN)
+    undone = installation18.run(*restore, "--json").json["operation"]["id"]
+    installation18.result("undo_operation", undone, "--noinput")
+    found = installation18.sql("test", "SELECT count(*) FROM public.accounts_session")
+    assert (later, found) == (1, 0)

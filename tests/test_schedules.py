@@ -429,6 +429,7 @@ _HEARD_TOO_LATE = """
 import signal
 import django; django.setup()
 from dbops import runner, schedules
+signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever started us may ignore it
 runner.run = lambda operation, listener: runner.Outcome(operation, {}, signal.SIGINT)
 try:
     schedules.run_due()

@@ -7,7 +7,7 @@ import threading
 from typing import Any
 
 import pytest
-from django.contrib.auth.models import Group
+from django.contrib.auth.models import Group, Permission
 from django.db import connections
 from django.test import Client
 from django_otp.oath import TOTP
@@ -142,6 +142,21 @@ def test_a_wrong_first_code_sets_nothing_up(nora: User) -> None:
     assert "Is the clock right?" in told(client.post(f"{PAGE}set-up/", {"code": "000000"}))
     assert not second_factor.has_second_factor(nora)
     assert client.post(f"{PAGE}set-up/", {"code": "000000"}).status_code == 429
+
+
+@pytest.mark.parametrize(
+    ("permission", "needed"), [("restore_prod", True), ("copy", True), ("back_up_prod", False)]
+)
+def test_whoever_may_change_production_needs_one_whatever_the_role_is_called(
+    nora: User, settings: Any, permission: str, needed: bool
+) -> None:
+    settings.ACCOUNT_SECOND_FACTOR = ["some role"]
+    own = Group.objects.create(name="of our own")
+    own.permissions.add(Permission.objects.get(codename=permission))
+    nora.groups.add(own)
+    assert second_factor.needs_second_factor(User.objects.get()) == needed
+    settings.ACCOUNT_SECOND_FACTOR = []
+    assert not second_factor.needs_second_factor(User.objects.get())
 
 
 def test_a_role_that_needs_one_gets_no_further_without(nora: User, settings: Any) -> None:

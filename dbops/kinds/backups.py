@@ -134,19 +134,20 @@ def back_up_first(
 
 def _arriving(operation: Operation) -> Arriving:
     """What a restore does about a backup of another environment."""
-    name = operation.options.get("name")
+    name, over = operation.options.get("name"), tuple(settings.DBOPS_SESSIONS)
     if not name or is_earlier_backup(conf.backup_store(), name):
         return Arriving(
             defuse=tuple(settings.DBOPS_DEFUSE),
+            over=over,
             by_stamp=True,
             protected=tuple(settings.DBOPS_PROTECTED),
             leave=bool(operation.options.get("unmasked")) and settings.DBOPS_ALLOW_UNMASKED,
         )
     manifest = conf.backup_store().read_manifest(name)
     if manifest.environment == operation.target:
-        return Arriving()
+        return Arriving(over=over)
     unmasked = manifest.origin if is_protected(manifest.origin) else None
-    return Arriving(tuple(settings.DBOPS_DEFUSE), unmasked)
+    return Arriving(tuple(settings.DBOPS_DEFUSE), over, unmasked)
 
 
 def _restored_database(operation: Operation) -> ConnectionParams:

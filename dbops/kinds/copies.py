@@ -68,6 +68,7 @@ def _undo(operation: Operation, context: OperationContext) -> Result:
         database=conf.database_params(operation.target),
         environment=operation.target,
         operation=operation.options["operation"],
+        over=tuple(settings.DBOPS_SESSIONS),
     )
     return asdict(undo_operation(request, context))
 

@@ -1,7 +1,8 @@
 """Empty what means something in its own environment only: sessions, tokens, jobs about to run.
 
 A copy of production that kept its queue would send its mail a second time; one that kept its
-sessions would let in whoever was signed in there.
+sessions would let in whoever was signed in there. Sessions mean something at their own time only,
+too: a database that comes back would let in who has been thrown out since.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ class Arriving:
 
     defuse: tuple[str, ...] = ()
     """Patterns of tables whose rows mean nothing here."""
+    over: tuple[str, ...] = ()
+    """Patterns of those whose rows mean nothing any more, wherever they come from."""
     unmasked: str | None = None
     """The protected environment whose rows come as they are; None where none do."""
     protected: tuple[str, ...] = ()
@@ -39,8 +42,8 @@ class Arriving:
     def meaningless(self, connection: Connection, environment: str) -> tuple[str, ...]:
         """Patterns of the tables to empty. Asked before the database is stamped anew."""
         if self.by_stamp and read_stamp(connection) in (None, environment):
-            return ()
-        return self.defuse
+            return self.over
+        return (*self.defuse, *self.over)
 
     def looked_at(self, connection: Connection, environment: str) -> str | None:
         """What the stamp has to say once a dump of unknown origin is loaded: dumps made with
@@ -94,11 +97,11 @@ def defuse(
         _empty(connection, held, names)
     except StatementError as error:
         raise PreflightError(
-            f"{', '.join(held)} cannot be emptied for another environment: {error}.",
+            f"{', '.join(held)} cannot be emptied: {error}.",
             hint="Name the tables that refer to them in DBOPS_DEFUSE, too.",
         ) from error
     told = ", ".join(f"{name} ({rows})" for name, rows in held.items())
-    context.log(f"Emptied, as it means nothing in another environment: {told}")
+    context.log(f"Emptied, as it means nothing here and now: {told}")
     return held
 
 

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 from dbops.exceptions import NothingToUndoError, StampError
 from dbops.operations.context import OperationContext
+from dbops.operations.defuse import defuse
 from dbops.operations.guards import inspect_endpoint
-from dbops.postgres.connection import session
+from dbops.postgres.connection import Connection, session
 from dbops.postgres.databases import find_kept, scratch_name
 from dbops.postgres.params import ConnectionParams
 from dbops.postgres.stamp import read_stamp
@@ -22,6 +23,8 @@ class UndoRequest:
     environment: str
     operation: str
     """Id of the operation to undo."""
+    over: tuple[str, ...] = ()
+    """Patterns of tables whose rows mean nothing any more: sessions."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,9 @@ def undo_operation(request: UndoRequest, context: OperationContext) -> UndoResul
     kept = find_kept(request.database, request.operation)
     if kept is None:
         raise NothingToUndoError(f"No replaced database of {request.environment} is kept.")
-    _require_stamp(request, kept.name)
+    with session(request.database.with_database(kept.name)) as connection:
+        _require_stamp(connection, request, kept.name)
+        defuse(connection, request.over, context)
     context.step("swap")
     previous = None
     if endpoint.database:
@@ -57,8 +62,7 @@ def undo_operation(request: UndoRequest, context: OperationContext) -> UndoResul
     return UndoResult(target, request.operation, previous, round(outage, 1))
 
 
-def _require_stamp(request: UndoRequest, name: str) -> None:
-    with session(request.database.with_database(name)) as connection:
-        stamp = read_stamp(connection)
+def _require_stamp(connection: Connection, request: UndoRequest, name: str) -> None:
+    stamp = read_stamp(connection)
     if stamp not in (None, request.environment):
         raise StampError(f"{name} is stamped {stamp}, not {request.environment}.")

@@ -207,7 +207,12 @@ ACCOUNT_SECOND_FACTOR = read_list(
     "ACCOUNT_SECOND_FACTOR",
     ["operator", "administrator"] if ENVIRONMENT.name == "prod" else [],
 )
-"""Roles that need a second factor; where there are any, superusers do, too. "none": no role."""
+"""Roles that need a second factor; where there are any, whoever may change prod does, too.
+"none": nobody does."""
+ACCOUNT_SECOND_FACTOR_DEEDS = tuple(
+    f"dbops.{it}" for it in ("restore", "copy", "apply_triggers", "migrate", "maintain")
+)
+"""Permissions that change a database."""
 if ACCOUNT_SECOND_FACTOR == ["none"]:
     ACCOUNT_SECOND_FACTOR = []
 OTP_TOTP_ISSUER = f"Skinspire {ENVIRONMENT.name}"
@@ -335,9 +340,12 @@ DBOPS_PROTECTED = ("prod",)
 DBOPS_ALLOW_COPY_TO_PROD = read_flag(env, "DBOPS_ALLOW_COPY_TO_PROD", False)
 DBOPS_ALLOW_UNMASKED = read_flag(env, "DBOPS_ALLOW_UNMASKED", True)
 """Whether --no-mask may take a protected environment's rows elsewhere as they are."""
+DBOPS_SESSIONS = ("accounts_session*",)
+"""Our own, which are emptied also where a backup comes home, or a replaced database is put back:
+nobody who was thrown out meanwhile is in again."""
 DBOPS_DEFUSE = (
+    *DBOPS_SESSIONS,
     "django_session",
-    "accounts_session*",
     "axes_*",
     "accounts_invitation*",
     "accounts_recoverycode",
