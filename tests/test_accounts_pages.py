@@ -27,6 +27,7 @@ from accounts import browser, invitations
 from accounts.admission import one_of_few
 from accounts.limits import name_key
 from accounts.models import AccountEvent, Invitation, Session, User
+from skinspire.acting import Actor, acting_as
 
 pytestmark = pytest.mark.django_db(databases=["default", "control", "test", "prod"])
 COMMITTED = pytest.mark.django_db(
@@ -570,6 +571,18 @@ def test_invite_prints_a_link(operators: Group) -> None:
                   ["o@example.org", "--days", "0"]):  # fmt: skip
         with pytest.raises(CommandError):
             call_command("invite", *wrong)
+
+
+def test_the_command_line_invites_whatever_an_account_of_that_name_may(
+    nora: User, operators: Group
+) -> None:
+    operators.permissions.add(Permission.objects.get(codename="restore"))
+    out = StringIO()
+    with acting_as(Actor("nora")):
+        call_command("invite", "o@example.org", "--role", "operator", "--json", stdout=out)
+    link = json.loads(out.getvalue())["result"]["url"].removeprefix("http://localhost:8000")
+    assert "nora at the command line" in Invitation.objects.get().invited_by
+    assert "Your account is ready" in told(Client().post(link, NEW, follow=True))
 
 
 # A recent proof

@@ -40,10 +40,7 @@ class Command(BaseCommand):
         if days is not None and not 1 <= days <= _MOST_DAYS:
             raise CommandError(f"--days must be from 1 to {_MOST_DAYS}.")
         roles = _roles(options["role"])
-        actor = acting()
-        invitation = invitations.invite(
-            _email(options["email"]), roles, by=actor.name if actor else "a command", days=days
-        )
+        invitation = invitations.invite(_email(options["email"]), roles, by=_inviting(), days=days)
         url = (options["url"] or _console()).rstrip("/") + invitations.path_of(invitation)
         if options["mail"]:
             invitations.mail(invitation, url)
@@ -57,6 +54,13 @@ class Command(BaseCommand):
 
 
 _MOST_DAYS = 90
+
+
+def _inviting() -> str:
+    """No account's name, though one may be called like the user of this machine: what that account
+    may is not what the command line may."""
+    actor = acting()
+    return f"{actor.name} at the command line" if actor else "the command line"
 
 
 def _email(text: str) -> str:
