@@ -94,6 +94,10 @@ def db(params: ConnectionParams) -> Iterator[Connection]:
         yield connection
 
 
+SESSIONS_ENDED = """SELECT username, session, door, detail FROM public.accounts_accountevent
+                     WHERE event = 'session_ended'"""
+
+
 @pytest.fixture
 def nora(db: Connection) -> int:
     return int(fetch_value(db, USER))
@@ -226,6 +230,7 @@ def test_a_session_above_the_limit_ends_the_oldest(db: Connection, nora: int) ->
     first, *_ = [fetch_value(db, BEGIN, [nora]) for _ in range(6)]
     ended = "SELECT id, end_reason FROM public.accounts_session WHERE ended_at IS NOT NULL"
     assert fetch_all(db, ended) == [(first, "limit")]
+    assert fetch_all(db, SESSIONS_ENDED) == [("nora", first, "browser", "limit")]
     execute(
         db,
         """INSERT INTO public.accounts_session (user_id, expires_at)
@@ -318,6 +323,7 @@ def test_disabling_an_account_ends_its_sessions(db: Connection, nora: int) -> No
     execute(db, "UPDATE public.accounts_user SET is_active = true")
     assert fetch_value(db, ACTIVE, [nora]) == 0
     assert fetch_value(db, "SELECT end_reason FROM public.accounts_session") == "disabled"
+    assert [row[3] for row in fetch_all(db, SESSIONS_ENDED)] == ["disabled"]
 
 
 # History, names and times

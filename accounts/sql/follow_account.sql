@@ -1,5 +1,5 @@
 -- After an account's row: a new lock goes into the history, and the account's sessions end where it
--- was disabled, locked by hand, or given another password.
+-- was disabled, locked by hand, or given another password, which is told there as well.
 --
 -- A lock by too many failures ends none: whoever guesses at a name must not throw its owner out.
 -- Who changes a password may say which session stays (SET LOCAL skinspire.keep_session = an id), or
@@ -25,9 +25,14 @@ BEGIN
         reason := 'password_changed';
     END IF;
     IF reason IS NOT NULL THEN
-        UPDATE public.accounts_session SET ended_at = clock_timestamp(), end_reason = reason
-         WHERE user_id = NEW.id AND ended_at IS NULL
-           AND (reason <> 'password_changed' OR id::text <> stays);
+        WITH ended AS (
+            UPDATE public.accounts_session SET ended_at = clock_timestamp(), end_reason = reason
+             WHERE user_id = NEW.id AND ended_at IS NULL
+               AND (reason <> 'password_changed' OR id::text <> stays)
+            RETURNING id, door, end_reason)
+        INSERT INTO public.accounts_accountevent
+               (event, outcome, user_id, username, session, door, detail)
+        SELECT 'session_ended', 'done', NEW.id, NEW.username, id, door, end_reason FROM ended;
     END IF;
     RETURN NULL;
 END
