@@ -37,7 +37,10 @@ def clinic(installation18: Installation, tmp_path: Path) -> Installation:
             execute(connection, "CREATE TABLE public.patients (id integer PRIMARY KEY, name text)")
             install(connection, WISHES)
         write(installation18, name, f"{CANARY} {name}")
-        installation18.sql(name, "VACUUM FULL public.patients")  # else a file copy has what was
+        # Else a copy of files has what was. VACUUM would keep it for whoever looks at the database
+        # meanwhile, an autovacuum's analyse too; a rewrite takes along what lives.
+        rewritten = "ALTER TABLE public.patients ALTER name TYPE text USING name || ''"
+        installation18.sql(name, rewritten)
     return installation18
 
 
