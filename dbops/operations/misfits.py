@@ -233,8 +233,8 @@ def _recount(
         expected[group] -= found.taken_out.get(name, 0)
     for group, names in leaves.items():
         for name in names:
-            counted = fetch_all(incoming, f"SELECT count(*) FROM ONLY {quoted(name)}")[0][0]
-            moved.rows[name] = int(counted)
+            rows = fetch_all(incoming, f"SELECT count(*) FROM ONLY {quoted(name)}")[0][0]
+            moved.rows[name] = int(rows)
         there = sum(moved.rows[name] for name in names)
         if there != expected[group]:
             raise ProofError(f"{group} holds {there} instead of {counted(expected[group], 'row')}.")
