@@ -114,7 +114,7 @@ class PeopleAdmin(ListedLeniently, UserAdmin):
     def unlock(self, request: HttpRequest, people: QuerySet[Any]) -> None:
         for user in self._within_reach(request, people):
             User.objects.filter(pk=user.pk).update(locked_until=None, failed_sign_ins=0)
-            forget_guesses(user.username)
+            forget_guesses(user)
             done = AccountEvent.Outcome.DONE
             record(AccountEvent.Event.UNLOCKED, user=user, request=request, outcome=done)
             messages.success(request, f"{user} is unlocked.")

@@ -64,7 +64,7 @@ class InvitationAdmin(ListedLeniently, admin.ModelAdmin):
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
         invitations.prepare(obj, by=request.user.get_username())
         super().save_model(request, obj, form, change)
-        invitations.note(obj, request)
+        invitations.note(obj.email, request)
 
     def response_add(self, request: HttpRequest, obj: Any, post_url_continue: Any = None) -> Any:
         self._request = request

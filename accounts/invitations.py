@@ -64,7 +64,7 @@ def invite(
     with transaction.atomic():
         invitation.save()
         invitation.roles.set(roles)
-        note(invitation, request)
+        note(email, request)
     return invitation
 
 
@@ -85,17 +85,13 @@ def ask(email: str, request: Any) -> None:
         invitation = invite(email, by="", request=request)
         mail(invitation, request.build_absolute_uri(path_of(invitation)))
         return
-    _note(email, request)
+    note(email, request)
     url = request.build_absolute_uri(reverse("accounts:reset"))
     _mail("You have an account", "accounts/mail/account.txt", user.email, url=url, user=user)
 
 
-def note(invitation: Invitation, request: Any = None) -> None:
+def note(email: str, request: Any = None) -> None:
     """Write down that somebody was invited, never the link."""
-    _note(invitation.email, request)
-
-
-def _note(email: str, request: Any) -> None:
     done = AccountEvent.Outcome.DONE
     record(AccountEvent.Event.INVITED, request=request, outcome=done, detail=email)
 

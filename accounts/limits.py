@@ -105,12 +105,9 @@ def give_back(guess: Guess) -> None:
     rows.filter(ip_address=guess.address or None).delete()
 
 
-def forget_guesses(name: str) -> int:
-    """All at a name, from anywhere: its owner is known to be there. How many they were."""
-    owners = User.objects.filter(username__iexact=name).values_list("pk", "username")
-    exact = [pk for pk, kept in owners if kept == name] or [pk for pk, _ in owners]
-    account = str(exact[0]) if len(exact) == 1 else ""
-    return int(_of_account(name_key(name), account).delete()[0])
+def forget_guesses(owner: User) -> int:
+    """All at an account, from anywhere: its owner is known to be there. How many they were."""
+    return int(_of_account(name_key(owner.username), str(owner.pk)).delete()[0])
 
 
 def _of_account(key: str, account: str) -> QuerySet[AccessFailureLog]:

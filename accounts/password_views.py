@@ -102,6 +102,6 @@ class NewPasswordView(PasswordResetConfirmView):
                 self.validlink = False
                 return self.render_to_response(self.get_context_data())
             answer = super().form_valid(form)
-        forget_guesses(form.user.get_username())  # the owner's mailbox says that this is he
+        forget_guesses(form.user)  # the owner's mailbox says that this is he
         messages.success(self.request, "The password is changed. Sign in with it.")
         return answer

@@ -297,7 +297,7 @@ def test_a_locked_account_is_let_in_by_neither_door_and_stays_in_where_it_is(
     assert "_auth_user_id" not in client.session
     assert _tokens(client).status_code == 429
     assert inside.get("/").status_code == 200
-    forget_guesses("nora")
+    forget_guesses(User.objects.get(username="nora"))
     assert _sign_in(client).headers["Location"] == "/"
 
 
