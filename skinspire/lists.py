@@ -8,6 +8,7 @@ from django.contrib.admin.options import IncorrectLookupParameters
 from django.contrib.admin.views.main import ChangeList
 from django.db import DataError
 from django.http import HttpRequest
+from django.utils.text import capfirst
 
 
 class LenientList(ChangeList):
@@ -24,6 +25,14 @@ class LenientList(ChangeList):
 
 class ListedLeniently:
     """Before ``ModelAdmin`` among the bases."""
+
+    title = ""
+    """Of the list; "" for what its records are called."""
+
+    def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> Any:
+        title = self.title or capfirst(self.model._meta.verbose_name_plural)  # type: ignore[attr-defined]
+        context = {"title": title, **(extra_context or {})}
+        return super().changelist_view(request, context)  # type: ignore[misc]
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         return LenientList

@@ -37,7 +37,6 @@ class ReadOnlyAdmin(ListedLeniently, admin.ModelAdmin):
     """Nothing is added, changed or deleted by hand."""
 
     actions = None
-    title = ""
     list_per_page = 50
 
     def has_add_permission(self, request: HttpRequest) -> bool:
@@ -48,11 +47,6 @@ class ReadOnlyAdmin(ListedLeniently, admin.ModelAdmin):
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
-
-    def changelist_view(
-        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
-    ) -> HttpResponse:
-        return super().changelist_view(request, {"title": self.title, **(extra_context or {})})
 
     def details(self, request: HttpRequest, record: Any) -> dict[str, Any]:
         """What the page of one record shows beside its fields."""
